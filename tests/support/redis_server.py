@@ -1,0 +1,193 @@
+"""A real redis-server for tests: its own folder, a free loopback port and a unix socket.
+
+It knows how to start, stop, kill, freeze and restart one server, and nothing of what is
+stored in it.  It speaks to the server without a client library, so that it can be used by
+tests of the client library's own misbehaviour.
+
+    with RedisServer() as server:
+        client = redis.Redis.from_url(server.url)
+"""
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+START_DEADLINE_SECONDS = 15.0
+STOP_DEADLINE_SECONDS = 10.0
+PORT_ATTEMPTS = 5
+
+
+class RedisServerError(RuntimeError):
+    """The server did not do what the test asked for; the message carries the end of its log."""
+
+
+class RedisServer:
+    """One redis-server process, stopped and its folder removed when the context ends.
+
+    `config` holds redis.conf directives (`{"maxmemory": "4mb"}`); persistence is off unless
+    they turn it on.  The port, the socket and the data survive `restart()`.
+    """
+
+    def __init__(self, config: Mapping[str, str] | None = None, *, command: str = "redis-server") -> None:
+        self._config = dict(config or {})
+        self._command = command
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Its TCP address, database 0."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def unix_url(self) -> str:
+        """Its unix socket, database 0."""
+        return f"unix://{self.folder / 'redis.sock'}?db=0"
+
+    @property
+    def folder(self) -> Path:
+        """Where its data, socket and log lie."""
+        if self._folder is None:
+            message = "this RedisServer is not running; use it in a with statement"
+            raise RedisServerError(message)
+        return self._folder
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        return self._running().pid
+
+    def __enter__(self) -> Self:
+        if shutil.which(self._command) is None:
+            message = f"{self._command} is not installed; install it (Debian: apt-get install redis-server)"
+            raise RedisServerError(message)
+        # A unix socket's path is limited to 107 bytes, and pytest's tmp_path often is longer.
+        self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
+        try:
+            self._start_on_a_free_port()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+
+    def kill(self) -> None:
+        """End the server as a power cut would: nothing is flushed, nobody is told."""
+        process = self._running()
+        process.kill()
+        process.wait(STOP_DEADLINE_SECONDS)
+        self._process = None
+
+    def start(self) -> None:
+        """Start it again on the same port with the data that was persisted."""
+        self._launch()
+        self._wait_until_it_answers()
+
+    def restart(self) -> None:
+        """Kill and start."""
+        self.kill()
+        self.start()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Hold the process still: connections stay open and nothing answers."""
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    def _start_on_a_free_port(self) -> None:
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self.port = _free_port()
+            try:
+                self.start()
+            except RedisServerError:
+                # Somebody may have taken the port between our look and the server's bind.
+                if attempt == PORT_ATTEMPTS or "Address already in use" not in self._log():
+                    raise
+            else:
+                return
+
+    def _launch(self) -> None:
+        if self._process is not None:
+            message = f"redis-server {self._process.pid} runs already"
+            raise RedisServerError(message)
+        config = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "unixsocket": str(self.folder / "redis.sock"),
+            "dir": str(self.folder),
+            "logfile": str(self.folder / "redis.log"),
+            "save": "",
+            "appendonly": "no",
+            "daemonize": "no",
+            **self._config,
+        }
+        arguments = [word for name, value in config.items() for word in (f"--{name}", value)]
+        self._process = subprocess.Popen(
+            [self._command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + START_DEADLINE_SECONDS
+        process = self._running()
+        while not self._answers():
+            if process.poll() is not None:
+                self._process = None
+                message = f"redis-server ended with {process.returncode} while starting:\n{self._log()}"
+                raise RedisServerError(message)
+            if time.monotonic() > deadline:
+                message = f"redis-server did not answer in {START_DEADLINE_SECONDS} s:\n{self._log()}"
+                raise RedisServerError(message)
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        """Say whether commands are served: LOADING counts as no, NOAUTH as yes."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
+                connection.sendall(b"PING\r\n")
+                answer = connection.recv(64)
+        except OSError:
+            return False
+        return answer.startswith((b"+PONG", b"-NOAUTH", b"-NOPERM"))
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            message = "redis-server is not running"
+            raise RedisServerError(message)
+        return self._process
+
+    def _remove(self) -> None:
+        if self._process is not None:
+            self.kill()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+            self._folder = None
+
+    def _log(self) -> str:
+        try:
+            return (self.folder / "redis.log").read_text(errors="replace")[-2000:]
+        except FileNotFoundError:
+            return "(it wrote no log)"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
