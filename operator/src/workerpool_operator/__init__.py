@@ -1,0 +1,1 @@
+"""Scales worker Deployments on Redis queue depth."""
