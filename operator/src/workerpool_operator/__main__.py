@@ -1,0 +1,104 @@
+"""Puts the operator together and runs it: `python -m workerpool_operator`."""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+from workerpool_operator import telemetry
+from workerpool_operator.cluster import Cluster, connect
+from workerpool_operator.errors import ApplyFailed, ConfigError, NotFound
+from workerpool_operator.reconcile import Reconciler
+from workerpool_operator.registry import Registry
+from workerpool_operator.resource import Endpoint
+from workerpool_operator.settings import Settings, read_settings
+from workerpool_operator.tracking import Credentials
+from workerpool_operator.watch import Watch
+
+log = logging.getLogger("workerpool_operator")
+
+STUCK_SECONDS = 60.0
+"""A plane that made no progress for so long is stuck."""
+
+
+def main() -> int:
+    """Run until told to stop; return the exit status."""
+    try:
+        settings = read_settings(os.environ)
+    except ConfigError as error:
+        sys.stderr.write(f"workerpool-operator cannot start:\n{error}\n")
+        return 2
+    telemetry.configure_logging(settings.log_level, settings.log_format, time.gmtime)
+    try:
+        asyncio.run(run(settings))
+    except ApplyFailed as error:
+        log.error("%s", error)  # noqa: TRY400  the words say it all
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def run(settings: Settings) -> None:
+    """Start the planes, in the order in which they need each other; end with kopf."""
+    async with AsyncExitStack() as stack:
+        cluster = await connect(
+            request_seconds=settings.request_timeout_seconds,
+            connections=settings.max_writes_in_flight + 4,
+        )
+        stack.push_async_callback(cluster.close)
+        registry = Registry()
+        watch = Watch(cluster, registry, settings)
+        reconciler = Reconciler(
+            registry, cluster, settings, lambda: datetime.now(UTC), _credential_source(cluster)
+        )
+        health = telemetry.Health()
+        listed = False
+        health.ready["watch"] = lambda: None if listed else "the pools are not listed yet"
+        health.alive["poll"] = lambda: reconciler.stuck_reader(STUCK_SECONDS)
+        health.alive["write"] = lambda: (
+            "writes are stuck" if reconciler.writer.oldest_seconds() > STUCK_SECONDS else None
+        )
+        server = await telemetry.serve(settings.http_port, health, reconciler.metrics)
+        stack.push_async_callback(server.cleanup)
+
+        await _first_sweep(watch)
+        listed = True
+        reconciler.start()
+        stack.push_async_callback(reconciler.stop)
+        sweeper = asyncio.create_task(watch.sweep_for_ever(), name="sweep")
+        stack.callback(sweeper.cancel)
+        log.info("started", extra={"pools": len(list(registry.pools))})
+        await watch.run()
+        log.info("stopping")
+
+
+async def _first_sweep(watch: Watch) -> None:
+    """List everything once before anything is decided; wait for the CRD and the server."""
+    while True:
+        try:
+            return await watch.sweep()
+        except NotFound:
+            log.error(  # noqa: TRY400  the words say it all
+                "the WorkerPool CRD is not installed: kubectl apply -f manifests/crd.yaml"
+            )
+        except ApplyFailed as error:
+            log.error("cannot list the pools yet: %s", error)  # noqa: TRY400  likewise
+        await asyncio.sleep(1)
+
+
+def _credential_source(cluster: Cluster):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    async def read(endpoint: Endpoint) -> Credentials:
+        if endpoint.secret is None:
+            return Credentials()
+        entries = await cluster.read_secret(endpoint.secret)
+        return Credentials(entries.get("username"), entries.get("password"), entries.get("ca.crt"))
+
+    return read
+
+
+if __name__ == "__main__":
+    sys.exit(main())

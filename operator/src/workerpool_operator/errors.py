@@ -1,0 +1,70 @@
+"""Everything this package raises on purpose.
+
+    AutoscalerError
+    ├── ConfigError        a variable of the process is missing or wrong: exit 2 at start
+    ├── InvalidResource    a WorkerPool that cannot be understood: condition, wait for an edit
+    ├── Unreadable         a queue's length is unknown: hold the replicas, say so, try again
+    └── ApplyFailed        the API server did not take a write: try again with backoff
+        ├── Conflict       somebody else wrote first, or owns the object: observe again
+        ├── Forbidden      the operator lacks a right: condition and event, try again slowly
+        ├── NotFound       the object is gone: treat it as deleted
+        └── Throttled      the server asks for patience
+
+Adapters translate what their library raises into this tree with ``raise … from``.
+"""
+
+from typing import ClassVar
+
+
+class AutoscalerError(Exception):
+    """Any failure this package knows by name."""
+
+
+class ConfigError(AutoscalerError):
+    """The process's environment is wrong; the text lists every bad variable."""
+
+
+class InvalidResource(AutoscalerError):
+    """A WorkerPool's spec cannot be understood; the text names the field and the remedy."""
+
+
+class Unreadable(AutoscalerError):
+    """A queue could not be read, so its length is unknown (which is never zero).
+
+    ``reason`` is the CamelCase word shown in the condition.
+    """
+
+    def __init__(self, message: str, *, reason: str = "Unreachable") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ApplyFailed(AutoscalerError):
+    """The API server refused a request or could not be reached."""
+
+    reason: ClassVar[str] = "ApplyFailed"
+    """The CamelCase word shown in the condition and the Event."""
+
+
+class Conflict(ApplyFailed):
+    """The object changed meanwhile, or belongs to somebody else."""
+
+    reason = "DeploymentConflict"
+
+
+class Forbidden(ApplyFailed):
+    """The operator's service account lacks a right."""
+
+    reason = "Forbidden"
+
+
+class NotFound(ApplyFailed):
+    """The object does not exist (any more)."""
+
+
+class Throttled(ApplyFailed):
+    """The server is overloaded; come back after ``retry_after`` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

@@ -1,0 +1,114 @@
+"""The nouns of a decision: what is wanted, what is seen, what is remembered, what follows.
+
+Knows nothing of Kubernetes, Redis or time's passing. `None` means *unknown*, never zero.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a decision came out as it did.
+
+    The same word is the status reason, the event reason, the metric label and the log field.
+    """
+
+    BACKLOG = "Backlog"
+    """The backlog asks for exactly this many replicas."""
+    IDLE = "Idle"
+    """There is no work: as few replicas as `minReplicas` allows."""
+    MIN_REPLICAS = "MinReplicas"
+    """`minReplicas` lifted the count above the demand."""
+    MAX_REPLICAS = "MaxReplicas"
+    """`maxReplicas` cut the count below the demand."""
+    STABILIZING = "Stabilizing"
+    """Demand fell, but was higher within the stabilization window."""
+    BUSY = "Busy"
+    """Demand fell, but jobs in flight still need their workers."""
+    PAUSED = "Paused"
+    """`paused: true` holds the replicas where they are."""
+    QUEUE_UNREACHABLE = "QueueUnreachable"
+    """The backlog is unknown, so the replicas are held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the user asked for, in the spec of a WorkerPool."""
+
+    min_replicas: int = 0
+    max_replicas: int = 10
+    backlog_per_replica: int = 10
+    """Jobs (waiting, due and in flight) one replica is meant to handle."""
+    workers_per_replica: int = 1
+    """Jobs one replica can have in flight at a time."""
+    stabilization: timedelta = timedelta(seconds=60)
+    """How long demand must have been lower before replicas go down."""
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """One queue at one instant, in jobs."""
+
+    waiting: int
+    """On the list, untouched."""
+    due: int = 0
+    """Failed before, and to be tried again now."""
+    in_flight: int = 0
+    """Claimed by a worker that has not finished."""
+    orphaned: int = 0
+    """Workers that vanished and may have left a job behind; somebody must come and look."""
+    scheduled: int = 0
+    """Failed before, to be tried again later; they need nobody yet."""
+    workers: int = 0
+    """Workers known to the queue, alive or vanished."""
+
+    @property
+    def jobs(self) -> int:
+        """Everything that needs a worker now."""
+        return self.waiting + self.due + self.in_flight + self.orphaned
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen when a decision was due."""
+
+    at: datetime
+    """Aware UTC time."""
+    replicas: int
+    """What the Deployment's spec asks for now."""
+    backlog: Backlog | None
+    """`None` if the queue could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How many replicas were called for at an instant."""
+
+    at: datetime
+    replicas: int
+
+
+History = tuple[Sample, ...]
+"""Samples within the stabilization window, oldest first, their replicas strictly decreasing:
+a sample that a later one equals or exceeds can never be the window's maximum again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many replicas there should be, and why."""
+
+    desired: int
+    reason: Reason
+    demand: int | None
+    """Replicas the backlog alone calls for; `None` if unknown."""
+    message: str
+    """One sentence: inputs → demand → limit → result."""
+    history: History
+    """To be given to the next decision."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether `maxReplicas` keeps the pool below its demand."""
+        return self.reason is Reason.MAX_REPLICAS

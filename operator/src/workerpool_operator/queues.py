@@ -1,0 +1,190 @@
+"""Queue lengths: told by Redis the moment they change, read in bulk while they move.
+
+One `QueueReader` per endpoint, one connection per reader, however many pools:
+
+- An idle queue is read once with `CLIENT TRACKING` on; Redis itself then reports the next change
+  (an *invalidation*), so idle queues cost nothing.
+- A queue that moves is read again soon, then less often, up to once a tick; all that are due go
+  in one pipeline.
+- Every queue is read every `safety_poll`, whatever was or was not reported.
+- Where tracking is refused (an ACL, a proxy), ticks do the whole work.
+
+It decides nothing: a listener gets each reading, and answers whether the queue still moves.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from workerpool_operator.errors import ApplyFailed, NotFound, Unreadable
+from workerpool_operator.model import Backlog
+from workerpool_operator.resource import Endpoint
+from workerpool_operator.tracking import Credentials, TrackingConnection
+
+FIRST_REREAD_SECONDS = 0.01
+"""After a change; doubled from reading to reading, up to a tick."""
+RECONNECT_SECONDS = (0.05, 5.0)
+"""The first and the longest delay before another attempt to connect."""
+PIPELINE_QUEUES = 500
+"""Queues read in one round trip; larger pipelines would block other clients of the server."""
+
+
+CredentialSource = Callable[[Endpoint], Awaitable[Credentials]]
+"""Read before every connection attempt, so that a rotated password is found by itself."""
+
+
+class Listener(Protocol):
+    """Whom a reader tells."""
+
+    def on_reading(self, queue: str, reading: Backlog | Unreadable, *, told: float | None) -> bool:
+        """Take a reading; answer whether the queue moves and is to be read again soon.
+
+        `told` is the loop's time at which Redis reported the change that led to this reading.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often queues are read, in seconds."""
+
+    tick: float = 0.25
+    safety_poll: float = 30.0
+    timeout: float = 5.0
+    """For a connection, and for any answer."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    """When a queue is due, and why."""
+
+    due: float = 0.0
+    pause: float = FIRST_REREAD_SECONDS
+    told: float | None = None
+
+
+class QueueReader:
+    """Reads all queues of one Redis endpoint and tells its listener."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        listener: Listener,
+        credentials: CredentialSource,
+        timing: Timing,
+    ) -> None:
+        self.endpoint = endpoint
+        self._listener = listener
+        self._credentials = credentials
+        self._timing = timing
+        self._queues: dict[str, _Queue] = {}
+        self._wake = asyncio.Event()
+        self.progress_at = -math.inf
+        """The loop's time at which the reader last finished a round or an attempt to connect."""
+
+    @property
+    def queues(self) -> Iterable[str]:
+        """The lists that are read."""
+        return self._queues.keys()
+
+    def add(self, queue: str) -> None:
+        """Start reading a list, at once."""
+        self._queues.setdefault(queue, _Queue())
+        self._wake.set()
+
+    def discard(self, queue: str) -> None:
+        """Stop reading a list."""
+        self._queues.pop(queue, None)
+
+    def poke(self, queue: str, *, told: float | None = None) -> None:
+        """Read a list as soon as possible."""
+        entry = self._queues.get(queue)
+        if entry is not None:
+            entry.due, entry.pause = 0.0, FIRST_REREAD_SECONDS
+            entry.told = entry.told or told
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Read for ever; whatever Redis does, this does not end."""
+        loop = asyncio.get_running_loop()
+        delay, longest = RECONNECT_SECONDS
+        while True:
+            try:
+                connection = await self._connect()
+            except Unreadable as error:
+                self._report(error)
+                self.progress_at = loop.time()
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter
+                delay = min(delay * 2, longest)
+                continue
+            delay = RECONNECT_SECONDS[0]
+            try:
+                await self._serve(connection)
+            except Unreadable as error:
+                self._report(error)
+            finally:
+                await connection.close()
+
+    def _report(self, error: Unreadable) -> None:
+        for name in list(self._queues):
+            self._listener.on_reading(name, error, told=None)
+
+    async def _connect(self) -> TrackingConnection:
+        try:
+            credentials = await self._credentials(self.endpoint)
+        except NotFound as error:
+            raise Unreadable(
+                f"the Secret {self.endpoint.secret} does not exist: create it, or correct "
+                f"spec.queue.redis.secretRef.name",
+                reason="SecretMissing",
+            ) from error
+        except ApplyFailed as error:
+            raise Unreadable(f"its credentials cannot be read: {error}") from error
+        connection = TrackingConnection(self.endpoint.url, credentials, self._timing.timeout)
+        await connection.open(self._invalidated)
+        for entry in self._queues.values():
+            entry.due = 0.0
+        return connection
+
+    def _invalidated(self, names: Sequence[bytes] | None) -> None:
+        """Take Redis' word that lists changed; `None` means all of them (FLUSHALL)."""
+        now = asyncio.get_running_loop().time()
+        for name in list(self._queues) if names is None else map(bytes.decode, names):
+            self.poke(name, told=now)
+
+    async def _serve(self, connection: TrackingConnection) -> None:
+        """Read what is due, sleep until something is, for as long as the connection lasts."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            now = loop.time()
+            due = [name for name, entry in self._queues.items() if entry.due <= now]
+            for start in range(0, len(due), PIPELINE_QUEUES):
+                await self._read(connection, due[start : start + PIPELINE_QUEUES])
+            self.progress_at = now = loop.time()
+            pause = min((q.due for q in self._queues.values()), default=math.inf) - now
+            if pause > 0:
+                await connection.quiet(self._wake, min(pause, self._timing.timeout))
+            if pause > self._timing.timeout and not self._wake.is_set():
+                await connection.ping()
+
+    async def _read(self, connection: TrackingConnection, names: Sequence[str]) -> None:
+        told: dict[str, float | None] = {}
+        for name in names:
+            entry = self._queues[name]
+            told[name], entry.told, entry.due = entry.told, None, math.inf
+        readings = await connection.read(names)
+        now = asyncio.get_running_loop().time()
+        rest = self._timing.safety_poll if connection.tracking else self._timing.tick
+        for name, reading in zip(names, readings, strict=True):
+            moves = self._listener.on_reading(name, reading, told=told[name])
+            entry_now = self._queues.get(name)
+            if entry_now is None or entry_now.due < math.inf:
+                continue  # dropped, or poked while the answer was on its way
+            if moves:
+                entry_now.due = now + entry_now.pause
+                entry_now.pause = min(entry_now.pause * 2, self._timing.tick)
+            else:
+                entry_now.due, entry_now.pause = now + rest, FIRST_REREAD_SECONDS

@@ -1,0 +1,147 @@
+"""Every pool and Deployment the operator knows, in memory.
+
+Filled by the watch plane and by the answers to the operator's own writes, whichever is newer;
+read by everybody else. Holds slim records, no manifests, and does no I/O.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from workerpool_operator.resource import Key, Pool, key_of
+from workerpool_operator.workload import DIGEST_ANNOTATION, POOL_LABEL, digest
+
+Status = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRecord:
+    """A WorkerPool as last seen."""
+
+    key: Key
+    uid: str
+    generation: int
+    pool: Pool | None
+    """`None` if the resource is invalid."""
+    problem: str = ""
+    """What is wrong with it, if it is invalid."""
+    status: Status = field(default_factory=lambda: MappingProxyType({}))
+    """Its status as last seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRecord:
+    """A worker Deployment as last seen."""
+
+    key: Key
+    pool: Key
+    owner: str
+    """The uid of its controller, or an empty string."""
+    version: int
+    replicas: int
+    ready: int
+    updated: bool
+    """Whether the Deployment controller has seen the latest spec."""
+    applied: str
+    """The digest of the manifest that was applied last."""
+    live: str
+    """The digest of its spec as it is, replicas aside: it changes when somebody edits it."""
+
+
+def deployment_record(body: Mapping[str, Any]) -> DeploymentRecord:
+    """Return the record of a Deployment."""
+    meta, spec, status = body["metadata"], body["spec"], body.get("status") or {}
+    owners = meta.get("ownerReferences") or ()
+    labels = meta.get("labels") or {}
+    key = key_of(body)
+    return DeploymentRecord(
+        key=key,
+        pool=Key(key.namespace, labels.get(POOL_LABEL, "")),
+        owner=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
+        version=version_of(body),
+        replicas=spec.get("replicas", 1),
+        ready=status.get("readyReplicas", 0),
+        updated=status.get("observedGeneration", 0) >= meta.get("generation", 0),
+        applied=(meta.get("annotations") or {}).get(DIGEST_ANNOTATION, ""),
+        live=digest({name: spec[name] for name in spec if name != "replicas"}),
+    )
+
+
+def version_of(body: Mapping[str, Any]) -> int:
+    """Return an object's resourceVersion as a number.
+
+    Versions of one resource are comparable numbers, by Kubernetes' own promise since 1.35.
+    https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+    """
+    return int(body["metadata"]["resourceVersion"])
+
+
+class Registry:
+    """The pools and Deployments known by now; listeners hear which pool changed."""
+
+    def __init__(self) -> None:
+        self._pools: dict[Key, PoolRecord] = {}
+        self._deployments: dict[Key, DeploymentRecord] = {}
+        self._listeners: list[Callable[[Key], None]] = []
+
+    def listen(self, listener: Callable[[Key], None]) -> None:
+        """Call `listener` with a pool's key after anything known of the pool changed."""
+        self._listeners.append(listener)
+
+    def _changed(self, key: Key) -> None:
+        for listener in self._listeners:
+            listener(key)
+
+    @property
+    def pools(self) -> Iterable[PoolRecord]:
+        """All pools."""
+        return self._pools.values()
+
+    def pool(self, key: Key) -> PoolRecord | None:
+        """Return the pool, if it is known."""
+        return self._pools.get(key)
+
+    def deployment(self, pool: Key) -> DeploymentRecord | None:
+        """Return the pool's Deployment, if it is known."""
+        return self._deployments.get(pool)
+
+    def put_pool(self, record: PoolRecord) -> None:
+        """Keep `record`; an echo of the operator's own status write tells nobody."""
+        old = self._pools.get(record.key)
+        self._pools[record.key] = record
+        if old is None or (old.uid, old.generation) != (record.uid, record.generation):
+            self._changed(record.key)
+
+    def drop_pool(self, key: Key) -> None:
+        """Forget a deleted pool."""
+        if self._pools.pop(key, None):
+            self._changed(key)
+
+    def put_deployment(self, record: DeploymentRecord) -> None:
+        """Keep `record` unless something newer is known already."""
+        old = self._deployments.get(record.pool)
+        if old is not None and old.key == record.key and old.version > record.version:
+            return
+        self._deployments[record.pool] = record
+        if record != old:
+            self._changed(record.pool)
+
+    def note_scale(self, pool: Key, replicas: int, version: int) -> None:
+        """Take the answer to a scaling, ahead of the watch."""
+        old = self._deployments.get(pool)
+        if old is not None and old.version < version:
+            self.put_deployment(replace(old, replicas=replicas, version=version, updated=False))
+
+    def drop_deployment(self, pool: Key) -> None:
+        """Forget a deleted Deployment."""
+        if self._deployments.pop(pool, None):
+            self._changed(pool)
+
+    def retain(self, pools: set[Key], deployments: set[Key]) -> None:
+        """Forget whatever a full list did not contain: watches miss deletions."""
+        for key in self._pools.keys() - pools:
+            self.drop_pool(key)
+        for pool, record in list(self._deployments.items()):
+            if record.key not in deployments:
+                self.drop_deployment(pool)

@@ -1,0 +1,137 @@
+"""What people read about a pool: its status, its conditions, its Events. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from workerpool_operator.errors import ApplyFailed, Unreadable
+from workerpool_operator.model import Backlog, Decision
+from workerpool_operator.registry import DeploymentRecord, PoolRecord
+from workerpool_operator.resource import (
+    GROUP,
+    KIND,
+    VERSION,
+    Condition,
+    merge_conditions,
+    timestamp,
+)
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that is known of one pool."""
+
+    record: PoolRecord
+    deployment: DeploymentRecord | None
+    reading: Backlog | Unreadable | None
+    """`None` before the first reading."""
+    decision: Decision | None
+    trouble: ApplyFailed | None
+    """Why the Deployment could not be written, if it could not."""
+    scaled_at: datetime | None
+
+
+def status_document(situation: Situation, previous: Mapping[str, Any], now: datetime) -> Document:
+    """Return the status to merge into the resource; a field of `None` is unknown, and removed."""
+    record, deployment, decision = situation.record, situation.deployment, situation.decision
+    backlog = situation.reading if isinstance(situation.reading, Backlog) else None
+    if not record.pool:
+        reason, message = "InvalidSpec", record.problem
+    elif decision:
+        reason, message = str(decision.reason), decision.message
+    else:
+        reason, message = "Starting", "The queue has not been read yet."
+    scaled_at = situation.scaled_at
+    return {
+        "observedGeneration": record.generation,
+        "waiting": backlog.waiting if backlog else None,
+        "due": backlog.due if backlog else None,
+        "busy": backlog.in_flight if backlog else None,
+        "replicas": deployment.replicas if deployment else None,
+        "desiredReplicas": decision.desired if decision else None,
+        "readyReplicas": deployment.ready if deployment else None,
+        "reason": reason,
+        "message": message,
+        "lastScaleTime": timestamp(scaled_at) if scaled_at else previous.get("lastScaleTime"),
+        "conditions": merge_conditions(
+            previous.get("conditions") or (),
+            [_ready(situation), _queue_reachable(situation), _scaling_limited(situation)],
+            record.generation,
+            now,
+        ),
+    }
+
+
+def _ready(situation: Situation) -> Condition:
+    """Whether the pool does what its spec says; a pool at zero for lack of work does."""
+    record, deployment, trouble = situation.record, situation.deployment, situation.trouble
+    if trouble:
+        return Condition("Ready", "False", trouble.reason, str(trouble))
+    if not record.pool:
+        return Condition("Ready", "False", "InvalidSpec", record.problem)
+    if isinstance(situation.reading, Unreadable):
+        return Condition("Ready", "False", "QueueUnreachable", str(situation.reading))
+    if not deployment or situation.reading is None:
+        return Condition("Ready", "Unknown", "Starting", "The pool is being set up.")
+    words = f"{deployment.ready} of {deployment.replicas} worker pods are ready."
+    if deployment.replicas and not deployment.ready:
+        return Condition("Ready", "False", "WorkersNotReady", words)
+    return Condition("Ready", "True", "Ready", words)
+
+
+def _queue_reachable(situation: Situation) -> Condition:
+    kind = "QueueReachable"
+    match situation.reading:
+        case Unreadable() as error:
+            return Condition(kind, "False", error.reason, f"{error}. The replicas are held.")
+        case Backlog():
+            return Condition(kind, "True", "Connected", "The queue's length is known.")
+        case None:
+            return Condition(kind, "Unknown", "Starting", "The queue has not been read yet.")
+
+
+def _scaling_limited(situation: Situation) -> Condition:
+    decision = situation.decision
+    if decision is None:
+        return Condition("ScalingLimited", "Unknown", "Starting", "Nothing has been decided yet.")
+    if decision.limited:
+        words = (
+            f"The backlog asks for {decision.demand} replicas; spec.maxReplicas allows "
+            f"{decision.desired}."
+        )
+        return Condition("ScalingLimited", "True", str(decision.reason), words)
+    return Condition("ScalingLimited", "False", "WithinLimits", "No limit cuts the replicas.")
+
+
+def event_document(
+    record: PoolRecord,
+    *,
+    reason: str,
+    note: str,
+    warning: bool,
+    now: datetime,
+    instance: str,
+) -> Document:
+    """Return an Event about a pool, as `events.k8s.io/v1` has it."""
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{record.key.name}-", "namespace": record.key.namespace},
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "type": "Warning" if warning else "Normal",
+        "reason": reason,
+        "note": note[:1024],
+        "action": "Scaling",
+        "reportingController": f"{GROUP}/operator",
+        "reportingInstance": instance,
+        "regarding": {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": KIND,
+            "name": record.key.name,
+            "namespace": record.key.namespace,
+            "uid": record.uid,
+        },
+    }

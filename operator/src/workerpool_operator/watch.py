@@ -1,0 +1,141 @@
+"""The watch plane: copies WorkerPools and their Deployments into the registry.
+
+The only module that knows kopf, and it uses the least of it: raw events, copied. No handlers
+that write, no daemons, timers, indices, finalizers or peering: measured at thousands of objects,
+they cost 20 to 40 times the CPU and thousands of writes (docs/adr/0002-kopf-watches-only.md).
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import kopf
+
+from workerpool_operator.cluster import Cluster
+from workerpool_operator.errors import ApplyFailed, InvalidResource
+from workerpool_operator.registry import PoolRecord, Registry, deployment_record
+from workerpool_operator.resource import GROUP, PLURAL, VERSION, key_of, parse
+from workerpool_operator.settings import Settings
+from workerpool_operator.workload import MANAGED_BY, MANAGED_BY_LABEL
+
+log = logging.getLogger(__name__)
+
+
+def pool_record(body: Mapping[str, Any]) -> PoolRecord:
+    """Return the record of a WorkerPool; one that cannot be parsed says why."""
+    meta = body["metadata"]
+    identity = key_of(body), str(meta["uid"]), int(meta["generation"])
+    status = dict(body.get("status") or {})
+    try:
+        return PoolRecord(*identity, parse(body), status=status)
+    except InvalidResource as error:
+        return PoolRecord(*identity, None, str(error), status)
+
+
+class Watch:
+    """Keeps the registry true to the cluster."""
+
+    def __init__(self, cluster: Cluster, registry: Registry, settings: Settings) -> None:
+        self._cluster = cluster
+        self._registry = registry
+        self._settings = settings
+
+    async def sweep(self) -> None:
+        """List everything, and take it in; forget what is gone, as watches miss deletions.
+
+        Raises:
+            ApplyFailed: the API server could not be asked.
+        """
+        namespaces = self._settings.watch_namespaces
+        known_pools = {record.key for record in self._registry.pools}
+        pools = [pool_record(body) for body in await self._cluster.list_pools(namespaces)]
+        deployments = [
+            deployment_record(body) for body in await self._cluster.list_deployments(namespaces)
+        ]
+        for deployment in deployments:
+            self._registry.put_deployment(deployment)
+        for pool in pools:
+            self._registry.put_pool(pool)
+        # What a watch reported during the listing is newer than the list: it is kept.
+        appeared = {record.key for record in self._registry.pools} - known_pools
+        self._registry.retain({p.key for p in pools} | appeared, {d.key for d in deployments})
+
+    async def sweep_for_ever(self) -> None:
+        """Sweep in the safety poll's rhythm."""
+        while True:
+            pause = self._settings.safety_poll_seconds * random.uniform(0.9, 1.1)  # noqa: S311
+            await asyncio.sleep(pause)
+            try:
+                await self.sweep()
+            except ApplyFailed as error:
+                log.warning("sweep failed: %s", error)
+
+    async def run(self) -> None:
+        """Watch until the process is told to stop (kopf takes the signals)."""
+        namespaces = self._settings.watch_namespaces
+        async with AsyncExitStack() as stack:
+            await kopf.operator(
+                registry=self._handlers(stack),
+                settings=self._kopf_settings(),
+                namespaces=namespaces,
+                clusterwide=not namespaces,
+                standalone=True,
+                # kopf would ask for a user name, which a container's user does not have.
+                identity=self._settings.pod_name,  # type: ignore[arg-type]  # a str, renamed
+            )
+
+    def _handlers(self, stack: AsyncExitStack) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+
+        async def login(**_: object) -> kopf.AiohttpSession:
+            # Asked again when a token has expired: a new session carries the new token.
+            session = await stack.enter_async_context(await self._cluster.session())
+            return kopf.AiohttpSession(server=self._cluster.server, aiohttp_session=session)
+
+        async def pool_event(event: Mapping[str, Any], **_: object) -> None:
+            body = event["object"]
+            if event["type"] == "DELETED":
+                self._registry.drop_pool(key_of(body))
+            else:
+                self._registry.put_pool(pool_record(body))
+
+        async def deployment_event(event: Mapping[str, Any], **_: object) -> None:
+            record = deployment_record(event["object"])
+            if event["type"] == "DELETED":
+                self._registry.drop_deployment(record.pool)
+            else:
+                self._registry.put_deployment(record)
+
+        kopf.on.login(registry=registry)(login)
+        kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_event)
+        kopf.on.event(
+            "apps",
+            "v1",
+            "deployments",
+            labels={MANAGED_BY_LABEL: MANAGED_BY},
+            registry=registry,
+        )(deployment_event)
+        return registry
+
+    def _kopf_settings(self) -> kopf.OperatorSettings:
+        """Return kopf's settings: the one place where they are made."""
+        settings = kopf.OperatorSettings()
+        settings.posting.enabled = False  # Events are ours, with our reasons
+        settings.scanning.disabled = True  # the CRD is there before us; no right to list CRDs
+        settings.networking.error_backoffs = _Backoffs()
+        settings.networking.request_timeout = self._settings.request_timeout_seconds * 6
+        settings.watching.label_selectors["apps", "v1", "deployments"] = (
+            f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+        )
+        return settings
+
+
+class _Backoffs:
+    """Seconds between attempts, jittered, without end: kopf exits the process where they end."""
+
+    def __iter__(self) -> Iterator[float]:
+        return (random.uniform(0.1, 2.0) for _ in itertools.count())  # noqa: S311  jitter

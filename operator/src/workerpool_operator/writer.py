@@ -1,0 +1,158 @@
+"""Writes to the API server, in an order of importance, a bounded number at a time.
+
+One slot per pool and kind of write: a newer write replaces an older one that has not started, so
+a slow server is never asked for anything outdated. What fails is tried again, later and later,
+unless something newer took its place.
+
+Knows neither Kubernetes nor what is written.
+"""
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from workerpool_operator.errors import ApplyFailed, NotFound, Throttled
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = (0.1, 30.0)
+"""The first and the longest delay before a failed write is tried again."""
+
+Write = Callable[[], Awaitable[None]]
+
+
+class Priority(IntEnum):
+    """What goes first when there is more to write than the server takes."""
+
+    WAKE = 0
+    """From zero: somebody waits and nobody works."""
+    UP = 1
+    WORKLOAD = 2
+    DOWN = 3
+    REPORT = 4
+    """Status and events."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The one write of a kind that a pool has outstanding."""
+
+    write: Write | None = None
+    priority: Priority = Priority.REPORT
+    ticket: int = 0
+    running: bool = False
+    attempts: int = 0
+    since: float = 0.0
+    retry: asyncio.TimerHandle | None = None
+
+
+class Writer:
+    """Performs writes, the most important first."""
+
+    def __init__(self, *, limit: int, failed: Callable[[Hashable, ApplyFailed], None]) -> None:
+        """Perform up to `limit` writes at a time; tell `failed` of each one that failed."""
+        self._limit = limit
+        self._failed = failed
+        self._slots: dict[Hashable, _Slot] = {}
+        self._queue: list[tuple[Priority, int, Hashable]] = []
+        self._tickets = itertools.count()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, slot: Hashable, priority: Priority, write: Write) -> None:
+        """Have `write` performed, instead of what waits in `slot`.
+
+        One that is under way is finished first: writes in one slot never overlap.
+        """
+        entry = self._slots.setdefault(slot, _Slot())
+        if entry.write is None:
+            entry.since = asyncio.get_running_loop().time()
+        if entry.retry is not None:
+            entry.retry.cancel()
+            entry.retry = None
+        entry.write, entry.priority, entry.attempts = write, priority, 0
+        if not entry.running:
+            self._enqueue(slot, entry)
+
+    def discard(self, slot: Hashable) -> None:
+        """Forget what waits in `slot`."""
+        entry = self._slots.get(slot)
+        if entry is not None:
+            if entry.retry is not None:
+                entry.retry.cancel()
+            entry.write = None
+            if not entry.running:
+                del self._slots[slot]
+
+    def oldest_seconds(self) -> float:
+        """Return for how long the oldest write has waited for its turn."""
+        now = asyncio.get_running_loop().time()
+        waiting = (s.since for s in self._slots.values() if s.write and s.retry is None)
+        return now - min(waiting, default=now)
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _enqueue(self, slot: Hashable, entry: _Slot) -> None:
+        entry.retry = None
+        entry.ticket = next(self._tickets)
+        heapq.heappush(self._queue, (entry.priority, entry.ticket, slot))
+        self._pump()
+
+    def _pump(self) -> None:
+        """Start what may start."""
+        while self._queue and len(self._tasks) < self._limit:
+            _, ticket, slot = heapq.heappop(self._queue)
+            entry = self._slots.get(slot)
+            if entry is None or entry.ticket != ticket or entry.write is None or entry.running:
+                continue  # replaced or discarded meanwhile
+            write, entry.write, entry.running = entry.write, None, True
+            task = asyncio.create_task(self._perform(slot, entry, write))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._pump()
+
+    async def _perform(self, slot: Hashable, entry: _Slot, write: Write) -> None:
+        delay: float | None = None
+        try:
+            await write()
+            entry.attempts = 0
+        except NotFound as error:
+            self._failed(slot, error)  # deleted: nothing to try again
+        except ApplyFailed as error:
+            self._failed(slot, error)
+            entry.attempts += 1
+            delay = _delay(entry.attempts, error)
+        except Exception:  # the edge of a task: a defect must not stop the other writes
+            log.exception("a write failed unexpectedly", extra={"slot": str(slot)})
+        finally:
+            entry.running = False
+        self._continue(slot, entry, write, delay)
+
+    def _continue(self, slot: Hashable, entry: _Slot, write: Write, delay: float | None) -> None:
+        """Queue what came meanwhile, or else the failed write again, or else free the slot."""
+        if entry.write is not None:
+            self._enqueue(slot, entry)
+        elif delay is not None:
+            entry.write = write
+            loop = asyncio.get_running_loop()
+            entry.retry = loop.call_later(delay, self._enqueue, slot, entry)
+        elif self._slots.get(slot) is entry:
+            del self._slots[slot]
+
+
+def _delay(attempts: int, error: ApplyFailed) -> float:
+    """Return the seconds until the next attempt: full jitter, or what the server asked for."""
+    if isinstance(error, Throttled):
+        return error.retry_after + random.uniform(0, 0.5)  # noqa: S311  jitter
+    first, longest = RETRY_SECONDS
+    return random.uniform(first, max(first, min(longest, first * 2**attempts)))  # noqa: S311
