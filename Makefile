@@ -1,6 +1,7 @@
 # Every verb a person needs. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+PYTHON ?= python3
 PY := .venv/bin/python
 BIN := .build/bin
 COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal
@@ -9,25 +10,66 @@ export KUBECTL ?= $(CURDIR)/$(BIN)/kubectl
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# --- the development environment
+# --- seeing it work
+up: ## Start a cluster (or use KUBECONFIG), install the product, process photos, watch it scale
+	@$(PYTHON) -m demo up
+
+down: ## Remove everything `up` started
+	@$(PYTHON) -m demo down
+
+# --- testing
+test: packages check programs ## Everything: checks and all layers of tests, on a real cluster
+	@$(PY) -m pytest tests
+
+unit: venv ## The tests people run all day: no network, seconds
+	@$(PY) -m pytest -q tests/unit
+
+contract: venv programs ## The resource and the chart, against a real API server
+	@$(PY) -m pytest tests/contract
+
+integration: venv programs ## Adapters and planes, against real servers and faults
+	@$(PY) -m pytest tests/integration
+
+cluster-test: venv ## The product on real kubelets
+	@$(PY) -m pytest tests/cluster
+
+chaos: venv ## Kill everything at random, lose nothing
+	@$(PY) -m pytest tests/chaos
+
+bench-reaction: venv ## RPUSH to spec.replicas, in milliseconds, beside a bare PATCH
+	@PYTHONPATH=tests $(PY) tests/bench/reaction.py
+
+# --- judging the code
+check: venv ## Lint, format, types, layers, rendered files
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
+	@.venv/bin/mypy && .venv/bin/lint-imports | tail -3
+
+format: venv ## Format the code
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+# --- what the rest stands on
+venv: .venv/.made ## Make the virtual environment from the locks
+
 .venv/.made: locks/dev.txt locks/uv.txt operator/pyproject.toml worker/pyproject.toml
-	@python3 -m venv .venv && .venv/bin/pip install --quiet --require-hashes -r locks/uv.txt
+	@$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet --require-hashes -r locks/uv.txt
 	@.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r locks/dev.txt
 	@.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e operator -e worker && touch $@
-
-venv: .venv/.made ## Make the virtual environment from the locks
 
 lock: venv ## Resolve the dependencies anew into locks/
 	@for part in operator worker; do $(COMPILE) $$part/pyproject.toml -o locks/$$part.txt; done
 	@$(COMPILE) --group dev operator/pyproject.toml worker/pyproject.toml -o locks/dev.txt
-	@$(COMPILE) locks/uv.in -o locks/uv.txt
+	@for part in uv build; do $(COMPILE) locks/$$part.in -o locks/$$part.txt; done
 
-# --- judging the code
-check: venv ## Lint, types, layers
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
-	@.venv/bin/mypy && .venv/bin/lint-imports
+packages: ## Install the system packages that are missing
+	@$(PYTHON) -m localcluster install-packages
 
-unit: venv ## The tests people run all day: no network, seconds
-	@.venv/bin/pytest -q tests/unit
+programs: ## Build Kubernetes, Helm and kwok from their Go modules
+	@$(PYTHON) -m localcluster build
 
-.PHONY: help venv lock check unit
+images: ## Build the container images
+	@$(PYTHON) -m localcluster build-images
+
+clean: ## Remove everything that was built
+	@rm -rf .build .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.PHONY: help up down test unit contract integration cluster-test chaos bench-reaction check format venv lock packages programs images clean
