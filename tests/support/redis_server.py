@@ -36,7 +36,9 @@ class RedisServer:
     they turn it on.  The port, the socket and the data survive `restart()`.
     """
 
-    def __init__(self, config: Mapping[str, str] | None = None, *, command: str = "redis-server") -> None:
+    def __init__(
+        self, config: Mapping[str, str] | None = None, *, command: str = "redis-server"
+    ) -> None:
         self._config = dict(config or {})
         self._command = command
         self._folder: Path | None = None
@@ -80,7 +82,10 @@ class RedisServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._remove()
 
@@ -149,10 +154,14 @@ class RedisServer:
         while not self._answers():
             if process.poll() is not None:
                 self._process = None
-                message = f"redis-server ended with {process.returncode} while starting:\n{self._log()}"
+                message = (
+                    f"redis-server ended with {process.returncode} while starting:\n{self._log()}"
+                )
                 raise RedisServerError(message)
             if time.monotonic() > deadline:
-                message = f"redis-server did not answer in {START_DEADLINE_SECONDS} s:\n{self._log()}"
+                message = (
+                    f"redis-server did not answer in {START_DEADLINE_SECONDS} s:\n{self._log()}"
+                )
                 raise RedisServerError(message)
             time.sleep(0.01)
 

@@ -1,0 +1,1 @@
+"""Takes image jobs from a Redis list and loses none."""

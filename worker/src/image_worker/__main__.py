@@ -1,0 +1,39 @@
+"""`python -m image_worker`: read the environment, then supervise.
+
+The one place that takes the clocks, chance and the environment from the process.
+"""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Mapping
+
+from image_worker import settings, telemetry
+from image_worker.errors import ConfigError
+from image_worker.keeper import CHILD_COMMAND
+from image_worker.supervisor import Supervisor
+
+
+def main(
+    environ: Mapping[str, str] = os.environ, child_command: tuple[str, ...] = CHILD_COMMAND
+) -> int:
+    """Run until told to stop; returns the exit code: 0 in good order, 2 for a wrong setting."""
+    try:
+        read = settings.read(environ)
+        telemetry.configure_logging(read.log_level, read.log_format)
+        return Supervisor(
+            read,
+            environ=environ,
+            clock=time.monotonic,
+            wall_clock=time.time,
+            chance=random.Random(),  # noqa: S311 (jitter, no secrets)
+            child_command=child_command,
+        ).run()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

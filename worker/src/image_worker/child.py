@@ -1,0 +1,95 @@
+"""The decoding child: payloads in, thumbnails on disk, outcomes out.
+
+`python -m image_worker.child [--cpu N]`, with a socket as standard input.  It knows images
+and files; it must not know Redis (no credential ever reaches the process that decodes what
+strangers uploaded), and it ends with its supervisor, however that ends.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from image_worker import cores, imaging, job, settings, storage, wire
+from image_worker.errors import ConfigError, RejectedJob, TransientFailure
+
+PR_SET_PDEATHSIG = 1
+
+
+def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
+    """Do one job; whatever happens comes back as an outcome."""
+    started = time.perf_counter()
+    try:
+        work = job.parse(raw)
+        photo = storage.read(images.input_dir, work.source, max_bytes=images.max_file_bytes)
+        small = imaging.thumbnail(
+            photo, longest_side=images.longest_side, max_pixels=images.max_pixels
+        )
+        storage.write(images.output_dir, work.output, small.data)
+    except RejectedJob as error:
+        return wire.Rejected(error.reason, error.sentence)
+    except TransientFailure as error:
+        return wire.Failed(error.reason, error.sentence)
+    except MemoryError:
+        return wire.Failed("OutOfMemory", "the child ran out of memory while decoding")
+    except Exception as error:  # noqa: BLE001 (the edge of the task: a bug fails one job)
+        return wire.Failed("Unexpected", f"{type(error).__name__}: {error}")
+    return wire.Done(
+        filename=str(work.source),
+        milliseconds=round((time.perf_counter() - started) * 1000),
+        width=small.width,
+        height=small.height,
+        output_bytes=len(small.data),
+    )
+
+
+def serve(stream: wire.Stream, work: Callable[[bytes], wire.Outcome]) -> None:
+    """Say that we are ready, then answer each payload until the supervisor hangs up."""
+    ready = wire.Ready(pid=os.getpid(), cpus=tuple(sorted(os.sched_getaffinity(0))))
+    wire.send(stream, wire.encode(ready))
+    while True:
+        try:
+            raw = wire.receive(stream)
+        except EOFError:
+            return
+        wire.send(stream, wire.encode(work(raw)))
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill us when the supervisor dies, and check that it still lives."""
+    parent = os.getppid()
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        sys.exit(0)
+
+
+def main() -> int:
+    """Run until the supervisor hangs up."""
+    die_with_parent()
+    match sys.argv[1:]:
+        case ["--cpu", cpu]:
+            cores.pin(int(cpu))
+        case []:
+            pass
+        case _:
+            sys.stderr.write("usage: python -m image_worker.child [--cpu N] <&socket\n")
+            return 2
+    try:
+        images = settings.read_images(os.environ)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    with socket.socket(fileno=0) as stream:
+        try:
+            serve(stream, lambda raw: process(raw, images))
+        except (BrokenPipeError, ConnectionResetError):
+            return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

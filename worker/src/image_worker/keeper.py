@@ -1,0 +1,243 @@
+"""Keeps one decoding child alive, and hands it one job at a time.
+
+Two threads meet here: the keeper's own, which starts the child, waits for its death and
+starts the next; and the worker's, which calls `run`.  It knows processes and signals; it must
+not know Redis, and it never imports what the child imports.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+
+from image_worker import wire
+from image_worker.backoff import Backoff
+
+CHILD_COMMAND = (sys.executable, "-m", "image_worker.child")
+START_SECONDS = 30.0
+"""A child that is not ready by then is killed and started again."""
+DEATH_SECONDS = 5.0
+"""How long the kernel may take to show that a killed child is dead."""
+PROMPT_RESTARTS = 3
+"""Deaths without a finished job between them that are still answered at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The child ended while it had the job; whether it did it is unknown."""
+
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The child was killed because the job took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The child was gone before it could have read the job."""
+
+
+Result = wire.Outcome | Died | TimedOut | NotStarted
+
+
+class _Child:
+    """One process, from its start to its death."""
+
+    def __init__(self, pid: int, stream: socket.socket) -> None:
+        self.pid = pid
+        self.stream = stream
+        self.ready: wire.Ready | None = None
+        self.how_it_died: str | None = None
+        self.dead = threading.Event()
+        self.in_use = threading.Lock()  # nobody closes the stream under a reader's hands
+        self._lock = threading.Lock()
+        self._reaped = False
+
+    def kill(self) -> None:
+        """Send SIGKILL, never to a process that merely inherited the number."""
+        with self._lock:
+            if not self._reaped:
+                os.kill(self.pid, signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Wait for the death, then free the number."""
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with self._lock:
+            _, status = os.waitpid(self.pid, 0)
+            self._reaped = True
+        self.how_it_died = describe(os.waitstatus_to_exitcode(status))
+        self.dead.set()
+
+
+class Keeper:
+    """Owns the succession of children on one core (or, with no core, on any)."""
+
+    def __init__(
+        self,
+        cpu: int | None,
+        *,
+        environ: Mapping[str, str],
+        chance: Random,
+        on_start: Callable[[wire.Ready], None],
+        on_death: Callable[[str], None],
+        command: tuple[str, ...] = CHILD_COMMAND,
+    ) -> None:
+        self.cpu = cpu
+        self._command = command if cpu is None else (*command, "--cpu", str(cpu))
+        self._environ = dict(environ)
+        self._on_start = on_start
+        self._on_death = on_death
+        self._backoff = Backoff(base_seconds=0.1, cap_seconds=10, chance=chance)
+        self._deaths_in_a_row = 0
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._child: _Child | None = None
+        self._thread = threading.Thread(target=self._keep, name=f"keeper-{cpu}", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The present child's process id."""
+        child = self._child
+        return child.pid if child else None
+
+    def start(self) -> None:
+        """Start the first child."""
+        self._thread.start()
+
+    def wait_ready(self, seconds: float) -> bool:
+        """Wait until a child is ready for a job."""
+        with self._changed:
+            return self._changed.wait_for(self._is_ready, seconds)
+
+    def run(self, raw: bytes, timeout: timedelta) -> Result:
+        """Have the child do one job; returns within the timeout, or a little later."""
+        child = self._child
+        if child is None or child.ready is None:
+            return NotStarted()
+        with child.in_use:
+            return self._exchange(child, raw, timeout)
+
+    def kill(self) -> None:
+        """End the present child now; unless stopping, the next one starts at once."""
+        child = self._child
+        if child is not None:
+            child.kill()
+
+    def stop(self, seconds: float = DEATH_SECONDS) -> None:
+        """Hang up, wait for the child to end, kill it if it does not."""
+        self._stopping.set()
+        child = self._child
+        if child is not None:
+            _hang_up(child.stream)
+            if not child.dead.wait(seconds):
+                child.kill()
+        self._thread.join(DEATH_SECONDS)
+
+    def _exchange(self, child: _Child, raw: bytes, timeout: timedelta) -> Result:
+        try:
+            child.stream.settimeout(timeout.total_seconds())
+            wire.send(child.stream, raw)
+        except TimeoutError:
+            return self._killed(child)
+        except OSError:
+            self._await_death(child)
+            return NotStarted()
+        try:
+            # One read answers almost always, so the timeout of each is that of the whole.
+            outcome = wire.decode_outcome(wire.receive(child.stream))
+        except TimeoutError:
+            return self._killed(child)
+        except (EOFError, OSError):
+            return Died(self._await_death(child))
+        except (ValueError, KeyError, TypeError) as error:
+            child.kill()
+            self._await_death(child)
+            return Died(f"answered with nonsense: {error}")
+        self._deaths_in_a_row = 0
+        return outcome
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            child = self._spawn()
+            with self._changed:
+                self._child = child
+            # `stop` may have come between its look at the child and this one's birth.
+            if self._stopping.is_set():
+                _hang_up(child.stream)
+            self._await_ready(child)
+            child.bury()
+            with child.in_use:
+                child.stream.close()
+            with self._changed:
+                self._child = None
+            if self._stopping.is_set():
+                return
+            self._on_death(child.how_it_died or "")
+            self._deaths_in_a_row += 1
+            if self._deaths_in_a_row <= PROMPT_RESTARTS:
+                self._backoff.reset()
+            else:
+                self._stopping.wait(self._backoff.next_seconds())
+
+    def _spawn(self) -> _Child:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # The signal mask is inherited on purpose: what ends the supervisor (SIGTERM, or
+            # Ctrl-C for the whole terminal) must not end the child in the middle of a job.
+            pid = os.posix_spawn(
+                self._command[0],
+                self._command,
+                self._environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
+            )
+        return _Child(pid, ours)
+
+    def _await_ready(self, child: _Child) -> None:
+        child.stream.settimeout(START_SECONDS)
+        try:
+            ready = wire.decode_ready(wire.receive(child.stream))
+        except (EOFError, OSError, ValueError, KeyError, TypeError):
+            child.kill()
+            return
+        self._on_start(ready)
+        with self._changed:
+            child.ready = ready
+            self._changed.notify_all()
+
+    def _is_ready(self) -> bool:
+        return self._child is not None and self._child.ready is not None
+
+    def _killed(self, child: _Child) -> TimedOut:
+        child.kill()
+        self._await_death(child)
+        return TimedOut()
+
+    def _await_death(self, child: _Child) -> str:
+        """A closed socket means that the child is dead, dying, or beyond use."""
+        if not child.dead.wait(DEATH_SECONDS):
+            child.kill()
+            child.dead.wait(DEATH_SECONDS)
+        return child.how_it_died or "hung up without ending"
+
+
+def describe(exit_code: int) -> str:
+    """Say how a process ended, as what follows "its child"."""
+    if exit_code >= 0:
+        return f"exited with {exit_code}"
+    try:
+        return f"was killed by {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"was killed by signal {-exit_code}"
+
+
+def _hang_up(stream: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it may have hung up first
+        stream.shutdown(socket.SHUT_RDWR)

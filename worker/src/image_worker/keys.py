@@ -1,0 +1,55 @@
+"""The names of everything the queue keeps in Redis, all in the list's own Cluster slot.
+
+Pure.  `docs/protocol.md` is its specification.
+"""
+
+import re
+from dataclasses import dataclass
+
+from image_worker.errors import ConfigError
+
+MAX_LIST_CHARACTERS = 512
+_TAGGED = re.compile(r"[^{}]*\{[^{}]+\}[^{}]*")
+_UNSAFE = re.compile(r"[\s\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The list and the prefix of its companions."""
+
+    list: str
+    prefix: str
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """KEYS 1-7 of every script, in the order that `lua/prelude.lua` names them."""
+        companions = ("jobs", "inflight", "retry", "dead", "workers", "stats")
+        return (self.list, *(self.prefix + name for name in companions))
+
+    def landing(self, worker: str) -> str:
+        """Where a blocked worker's job arrives before it is claimed."""
+        return f"{self.prefix}land:{worker}"
+
+    def record(self, worker: str) -> str:
+        """What a worker tells of itself."""
+        return f"{self.prefix}worker:{worker}"
+
+
+def keys_of(list_name: str) -> Keys:
+    """Name the companions of a list, or refuse a name that no companion can share a slot with.
+
+    Redis Cluster hashes what stands between the first `{` and the next `}`.  A plain name
+    becomes the tag; a name that carries one tag keeps it and gets suffixes.
+    """
+    if not 1 <= len(list_name) <= MAX_LIST_CHARACTERS:
+        raise ConfigError(f"a list's name has 1 to {MAX_LIST_CHARACTERS} characters")
+    if _UNSAFE.search(list_name):
+        raise ConfigError("a list's name has no spaces and no control characters")
+    if "}" not in list_name:
+        return Keys(list_name, f"{{{list_name}}}:")
+    if _TAGGED.fullmatch(list_name):
+        return Keys(list_name, f"{list_name}:")
+    raise ConfigError(
+        "a list's name with a } needs exactly one hash tag with something in it, "
+        "like q:{eu}:images; rename the list"
+    )

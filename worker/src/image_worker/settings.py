@@ -1,0 +1,213 @@
+"""The environment → frozen settings, with every mistake reported at once.
+
+Pure: it reads a mapping, not the process.  It knows the names of the WORKERPOOL_ variables;
+it must not know what is done with their values.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from image_worker.errors import ConfigError
+from image_worker.keys import Keys, keys_of
+
+PREFIX = "WORKERPOOL_"
+REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+MAX_PORT = 65535
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+T = TypeVar("T")
+
+
+class CpuPolicy(StrEnum):
+    """How cores are given out: whole ones with a child each, or a share of any."""
+
+    EXCLUSIVE = "Exclusive"
+    SHARED = "Shared"
+
+
+class LogFormat(StrEnum):
+    """What a log line is: a JSON object, or words for a person at a terminal."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """Where the queue is and who we are there."""
+
+    url: str
+    username: str | None
+    password: str | None = field(repr=False)
+    ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSettings:
+    """All that a decoding child is told; it holds no credential on purpose."""
+
+    input_dir: Path
+    output_dir: Path
+    longest_side: int
+    """Pixels of the thumbnail's longest side; smaller photos keep their size."""
+    max_pixels: int = 200_000_000
+    """A photo with more is refused from its header: 200 million take 600 MB to decode."""
+    max_file_bytes: int = 512 << 20
+    """A file with more is refused before it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where this process runs, for people who read the worker's record; None is unknown."""
+
+    namespace: str | None
+    pool: str | None
+    pod: str | None
+    node: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that a supervisor is told."""
+
+    keys: Keys
+    redis: RedisSettings
+    images: ImageSettings
+    origin: Origin
+    job_timeout: timedelta
+    """A child that works longer on one job is killed, and the attempt has failed."""
+    max_attempts: int
+    """Failed attempts after which a job is buried."""
+    lease: timedelta
+    """A job whose worker is silent for this long belongs to others; one value per queue."""
+    cpu_policy: CpuPolicy
+    http_port: int
+    """Where health and metrics are served; 0 takes any free port."""
+    log_level: str
+    log_format: LogFormat
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Read every variable, or raise one ConfigError that names all the wrong ones."""
+    reader = _Reader(environ)
+    images = _images(reader)
+    settings = Settings(
+        keys=reader.parsed("QUEUE", "", Keys("", ""), keys_of),
+        redis=RedisSettings(
+            url=reader.parsed("REDIS_URL", "", "", _redis_url),
+            username=reader.optional("REDIS_USERNAME"),
+            password=reader.optional("REDIS_PASSWORD"),
+            ca_file=_path(reader.optional("REDIS_CA_FILE")),
+        ),
+        images=images,
+        origin=Origin(
+            namespace=reader.optional("NAMESPACE"),
+            pool=reader.optional("POOL"),
+            pod=reader.optional("POD"),
+            node=reader.optional("NODE"),
+        ),
+        job_timeout=reader.seconds("JOB_TIMEOUT_SECONDS", 120, least=1, most=86_400),
+        max_attempts=reader.integer("JOB_MAX_ATTEMPTS", 5, least=1, most=100),
+        lease=reader.seconds("LEASE_SECONDS", 15, least=1, most=3_600),
+        cpu_policy=reader.parsed("CPU_POLICY", "Shared", CpuPolicy.SHARED, CpuPolicy),
+        http_port=reader.integer("HTTP_PORT", 8081, least=0, most=MAX_PORT),
+        log_level=reader.parsed("LOG_LEVEL", "INFO", "INFO", _log_level),
+        log_format=reader.parsed("LOG_FORMAT", "json", LogFormat.JSON, LogFormat),
+    )
+    reader.finish()
+    return settings
+
+
+def read_images(environ: Mapping[str, str]) -> ImageSettings:
+    """Read only what a decoding child is told."""
+    reader = _Reader(environ)
+    images = _images(reader)
+    reader.finish()
+    return images
+
+
+class _Reader:
+    """Reads one variable after the other and remembers every mistake."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._mistakes: list[str] = []
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(PREFIX + name) or default
+
+    def optional(self, name: str) -> str | None:
+        return self._environ.get(PREFIX + name) or None
+
+    def parsed(self, name: str, default: str, fallback: T, parse: Callable[[str], T]) -> T:
+        """Return the parsed value, or note the mistake and return something of its type."""
+        value = self.text(name, default)
+        try:
+            return parse(value)
+        except (ValueError, ConfigError) as error:
+            self.mistake(name, f"is {value!r}: {error}")
+            return fallback
+
+    def integer(self, name: str, default: int, *, least: int, most: int) -> int:
+        def parse(value: str) -> int:
+            number = int(value)
+            if not least <= number <= most:
+                raise ValueError(f"write a whole number from {least} to {most}")
+            return number
+
+        return self.parsed(name, str(default), default, parse)
+
+    def seconds(self, name: str, default: int, *, least: int, most: int) -> timedelta:
+        return timedelta(seconds=self.integer(name, default, least=least, most=most))
+
+    def mistake(self, name: str, what: str) -> None:
+        self._mistakes.append(f"{PREFIX}{name} {what}")
+
+    def finish(self) -> None:
+        if self._mistakes:
+            raise ConfigError(
+                "the environment is wrong:\n" + "\n".join(f"  {line}" for line in self._mistakes)
+            )
+
+
+def _images(reader: _Reader) -> ImageSettings:
+    input_dir = Path(reader.text("INPUT_DIR", "/photos/in"))
+    output_dir = Path(reader.text("OUTPUT_DIR", "/photos/out"))
+    for name, folder in (("INPUT_DIR", input_dir), ("OUTPUT_DIR", output_dir)):
+        if not folder.is_absolute():
+            reader.mistake(name, f"is {str(folder)!r}: write an absolute path")
+    if input_dir == output_dir:
+        reader.mistake("OUTPUT_DIR", "is the INPUT_DIR: thumbnails would replace the photos")
+    return ImageSettings(
+        input_dir=input_dir,
+        output_dir=output_dir,
+        longest_side=reader.integer("THUMBNAIL_PIXELS", 256, least=1, most=16_384),
+    )
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _log_level(value: str) -> str:
+    if value.upper() not in LOG_LEVELS:
+        raise ValueError(f"write one of {', '.join(LOG_LEVELS)}")
+    return value.upper()
+
+
+def _redis_url(value: str) -> str:
+    """Accept an address without credentials: those come by variables that are Secrets."""
+    example = "redis://redis:6379/0"
+    parts = urlsplit(value)
+    if parts.scheme not in REDIS_SCHEMES:
+        raise ValueError(f"write an address like {example} (or rediss:// for TLS)")
+    if parts.username or parts.password:
+        raise ValueError("credentials belong in REDIS_USERNAME and REDIS_PASSWORD")
+    if parts.scheme != "unix" and not parts.hostname:
+        raise ValueError(f"the host is missing; write an address like {example}")
+    _ = parts.port  # raises ValueError when it is no port
+    return value

@@ -1,0 +1,113 @@
+"""Files below a root: safe to name, whole or absent.
+
+It knows the local file system and nothing of images or jobs.  Every path is walked one
+folder at a time with O_NOFOLLOW, so neither `..` nor a symbolic link, nor one swapped in
+meanwhile, leads out of the root.  (The root itself may be a link: the operator chose it.)
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from image_worker.errors import RejectedJob, TransientFailure
+
+PARTIAL_PREFIX = ".image-worker-"
+PARTIAL_SUFFIX = ".part"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAMES_THAT_CANNOT_BE = {errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR}
+
+
+def read(root: Path, path: PurePosixPath, *, max_bytes: int) -> bytes:
+    """Read a whole regular file.
+
+    Raises RejectedJob for what can never be read, TransientFailure for what may yet come:
+    a missing file may still be on its way to this node's view of the volume.
+    """
+    with _translated(path), _folder_of(root, path, create=False) as folder:
+        file = os.open(path.name, _READ, dir_fd=folder)
+        with open(file, "rb") as stream:  # noqa: PTH123 (a descriptor, not a path)
+            state = os.fstat(file)
+            if not stat.S_ISREG(state.st_mode):
+                raise RejectedJob("NotAFile", f"{path} is not a regular file")
+            if state.st_size > max_bytes:
+                raise RejectedJob(
+                    "FileTooLarge", f"{path} has {state.st_size} bytes; {max_bytes} are the most"
+                )
+            return stream.read()
+
+
+def write(root: Path, path: PurePosixPath, data: bytes) -> None:
+    """Put a whole file in place, replacing what was there; after return it survives a crash.
+
+    A crash leaves at most a `.image-worker-*.part` beside it, never half a picture.
+    """
+    partial = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
+    with _translated(path), _folder_of(root, path, create=True) as folder:
+        file = os.open(partial, _CREATE, 0o644, dir_fd=folder)
+        try:
+            with open(file, "wb") as stream:  # noqa: PTH123
+                stream.write(data)
+                stream.flush()
+                os.fsync(file)
+            os.replace(partial, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            os.unlink(partial, dir_fd=folder)
+            raise
+        os.fsync(folder)
+
+
+@contextmanager
+def _folder_of(root: Path, path: PurePosixPath, *, create: bool) -> Iterator[int]:
+    """Open the folder that holds the path's last part, walking down from the root."""
+    try:
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TransientFailure(
+            "MissingFolder", f"the folder {root} does not exist; is its volume mounted?"
+        ) from error
+    try:
+        for name in path.parts[:-1]:
+            if name in {"..", "/"}:  # job.py refused these; a second lock on the same door
+                raise RejectedJob("BadFilename", f"{path} leads out of its folder")
+            below = _enter(folder, name, create=create)
+            os.close(folder)
+            folder = below
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _enter(folder: int, name: str, *, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=folder)
+    except FileNotFoundError:
+        if not create:
+            raise
+    try:
+        os.mkdir(name, 0o755, dir_fd=folder)
+        os.fsync(folder)
+    except FileExistsError:
+        pass  # another worker was faster
+    return os.open(name, _FOLDER, dir_fd=folder)
+
+
+@contextmanager
+def _translated(path: PurePosixPath) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise TransientFailure("MissingFile", f"{path} does not exist") from error
+    except OSError as error:
+        if error.errno in _NAMES_THAT_CANNOT_BE:
+            raise RejectedJob(
+                "BadFilename",
+                f"{path} cannot be used: {os.strerror(error.errno)} "
+                "(symbolic links are not followed)",
+            ) from error
+        raise TransientFailure("Storage", f"{path}: {error.strerror}") from error

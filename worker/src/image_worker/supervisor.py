@@ -1,0 +1,201 @@
+"""One per pod: starts a worker for each core, and ends them in good order.
+
+It knows signals, threads and who needs whom; it must not know Redis's commands or images.
+As process 1 of a container it also buries whatever orphans it is left with.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+from random import Random
+
+from image_worker import cores, telemetry, wire
+from image_worker.endpoints import Server
+from image_worker.heart import Heart
+from image_worker.keeper import CHILD_COMMAND, Keeper
+from image_worker.leases import Leases, connect
+from image_worker.settings import Settings
+from image_worker.worker import MARGIN_SECONDS, Stop, Worker
+
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+TICK_SECONDS = 1.0
+DRAIN_MARGIN_SECONDS = 5.0
+"""On top of the job timeout; the pod's grace period has twice as much."""
+HURRY_SECONDS = 3.0
+SECRETS = frozenset({"WORKERPOOL_REDIS_USERNAME", "WORKERPOOL_REDIS_PASSWORD"})
+
+
+class Supervisor:
+    """Wires the workers together and runs them until a signal says otherwise."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        environ: Mapping[str, str],
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        chance: Random,
+        child_command: tuple[str, ...] = CHILD_COMMAND,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._chance = chance
+        self._child_command = child_command
+        self._child_environ = {k: v for k, v in environ.items() if k not in SECRETS}
+        self._started = str(round(wall_clock() * 1000))
+        self._stop = Stop()
+        self._metrics = _declared(telemetry.Metrics())
+        self._health = telemetry.Health(clock)
+        self._layout = cores.plan(settings.cpu_policy, cores.granted())
+        self._workers = [self._worker(cpu) for cpu in self._layout.slots]
+        self._heart = Heart(
+            leases=self._leases("heart"),
+            lease=settings.lease,
+            workers=self._workers,
+            describe=self._describe,
+            metrics=self._metrics,
+            health=self._health,
+            chance=chance,
+        )
+
+    def run(self) -> int:
+        """Work until SIGTERM or SIGINT; returns the process's exit code.
+
+        Call from the main thread, before any other thread exists: the signals are blocked
+        here, every thread and child inherits that, and only this loop receives them.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        server = Server(self._settings.http_port, self._health, self._metrics)
+        telemetry.log(
+            logging.INFO,
+            f"starting: {self._layout.sentence}",
+            queue=self._settings.keys.list,
+            workers=[worker.id for worker in self._workers],
+            http_port=server.port,
+        )
+        for worker in self._workers:
+            worker.child.start()
+        self._heart.start()
+        for worker in self._workers:
+            worker.start()
+        self._until_told_to_stop()
+        self._drain()
+        server.close()
+        return 0
+
+    def _until_told_to_stop(self) -> None:
+        while not self._stop.draining.is_set():
+            if self._received() in {signal.SIGTERM, signal.SIGINT}:
+                self._stop.draining.set()
+
+    def _drain(self) -> None:
+        """Let running jobs finish; when time is up, or told again, hand them back."""
+        self._health.hinder("drain", "draining: no new jobs are taken")
+        limit = self._settings.job_timeout.total_seconds() + DRAIN_MARGIN_SECONDS
+        deadline = self._clock() + limit
+        telemetry.log(logging.INFO, "draining: finishing what runs", seconds=limit)
+        while not all(worker.join(0) for worker in self._workers):
+            again = self._received(0.05) in {signal.SIGTERM, signal.SIGINT}
+            if again or self._clock() > deadline:
+                self._hurry()
+                break
+        self._heart.stop(HURRY_SECONDS)
+        for worker in self._workers:
+            worker.child.stop()
+        telemetry.log(logging.INFO, "stopped")
+
+    def _hurry(self) -> None:
+        telemetry.log(logging.WARNING, "time is up: handing running jobs back")
+        self._stop.hurried.set()
+        for worker in self._workers:
+            worker.child.kill()
+        deadline = self._clock() + HURRY_SECONDS
+        for worker in self._workers:
+            worker.join(deadline - self._clock())
+
+    def _received(self, seconds: float = TICK_SECONDS) -> signal.Signals | None:
+        """Wait for a signal, and bury orphans meanwhile; our children have their keepers."""
+        self._health.back_within("supervisor", seconds + MARGIN_SECONDS)
+        received = signal.sigtimedwait(SIGNALS, seconds)
+        self._bury_orphans()
+        return signal.Signals(received.si_signo) if received else None
+
+    def _bury_orphans(self) -> None:
+        while True:
+            try:
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if dead is None or any(dead.si_pid == worker.child.pid for worker in self._workers):
+                return
+            os.waitpid(dead.si_pid, 0)
+
+    def _worker(self, cpu: int | None) -> Worker:
+        child = Keeper(
+            cpu,
+            environ=self._child_environ,
+            chance=self._chance,
+            on_start=self._child_started,
+            on_death=self._child_died,
+            command=self._child_command,
+        )
+        return Worker(
+            leases=self._leases("worker"),
+            child=child,
+            stop=self._stop,
+            job_timeout=self._settings.job_timeout,
+            max_attempts=self._settings.max_attempts,
+            metrics=self._metrics,
+            health=self._health,
+            clock=self._clock,
+            chance=self._chance,
+        )
+
+    def _leases(self, who: str) -> Leases:
+        client = connect(self._settings.redis, f"image-worker:{who}")
+        return Leases(client, self._settings.keys, self._settings.lease)
+
+    def _describe(self, worker: Worker) -> dict[str, str]:
+        """Say what a worker's record in Redis shall hold."""
+        origin = self._settings.origin
+        return {
+            "namespace": origin.namespace or "",
+            "pool": origin.pool or "",
+            "pod": origin.pod or "",
+            "node": origin.node or "",
+            "cpu": "" if worker.child.cpu is None else str(worker.child.cpu),
+            "pid": str(worker.child.pid or ""),
+            "started": self._started,
+        }
+
+    def _child_started(self, ready: wire.Ready) -> None:
+        self._metrics.add("image_worker_child_starts_total")
+        telemetry.log(logging.INFO, "a child is ready", pid=ready.pid, cpus=ready.cpus)
+        if self._layout.pinned and len(ready.cpus) != 1:
+            telemetry.log(logging.ERROR, "a child is not pinned", pid=ready.pid, cpus=ready.cpus)
+        self._health.clear("start")
+
+    def _child_died(self, how: str) -> None:
+        self._metrics.add("image_worker_child_deaths_total")
+        telemetry.log(logging.WARNING, f"a child {how}; starting the next one")
+
+
+def _declared(metrics: telemetry.Metrics) -> telemetry.Metrics:
+    for name, kind, text in (
+        ("jobs_total", "counter", "Jobs by what became of this attempt."),
+        ("job_seconds", "histogram", "Seconds from handing a job to the child to its outcome."),
+        ("in_flight", "gauge", "Jobs that run now."),
+        ("busy_seconds_total", "counter", "Seconds spent on jobs, by core."),
+        ("child_starts_total", "counter", "Decoding children that became ready."),
+        ("child_deaths_total", "counter", "Decoding children that ended unasked."),
+        ("leases_lost_total", "counter", "Jobs finished after others had taken them over."),
+        ("reaped_total", "counter", "Jobs taken back from silent workers, of any pod."),
+        ("rescued_total", "counter", "Jobs given back from landings of silent workers."),
+        ("redis_up", "gauge", "1 if the last heartbeat was answered."),
+        ("redis_errors_total", "counter", "Calls that Redis did not answer as needed."),
+        ("bugs_total", "counter", "Exceptions nobody foresaw; should stay 0."),
+    ):
+        metrics.declare(f"image_worker_{name}", kind, text)
+    return metrics

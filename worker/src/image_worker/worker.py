@@ -1,0 +1,324 @@
+"""One worker: its id, its child, and the loop that claims, runs and settles.
+
+It knows in what order the protocol's calls come and what each outcome of a job means; it must
+not know Redis's commands, nor how a child is kept alive.
+"""
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from random import Random
+from typing import assert_never
+
+from image_worker import job, keeper, telemetry, wire
+from image_worker.backoff import Backoff, full_jitter
+from image_worker.errors import QueueUnavailable, RejectedJob
+from image_worker.keeper import Keeper
+from image_worker.leases import ANSWER_WITHIN, BLOCK_LONGEST, NOTHING_FINISHED, Lease, Leases
+
+RETRY_BASE_SECONDS = 1.0
+RETRY_CAP_SECONDS = 300.0
+REDIS_BASE_SECONDS = 0.05
+REDIS_CAP_SECONDS = 5.0
+FULL_REDIS_SECONDS = 1.0
+MARGIN_SECONDS = 30.0
+READY_SECONDS = 1.0
+
+
+class Stop:
+    """How a supervisor's end is told to its threads."""
+
+    def __init__(self) -> None:
+        self.draining = threading.Event()
+        """Claim nothing more; finish what runs."""
+        self.hurried = threading.Event()
+        """Time is up: children are killed, jobs handed back, answers not waited for."""
+
+
+class Worker:
+    """Claims for one child."""
+
+    def __init__(  # noqa: PLR0913 (the supervisor wires it, once)
+        self,
+        *,
+        leases: Leases,
+        child: Keeper,
+        stop: Stop,
+        job_timeout: timedelta,
+        max_attempts: int,
+        metrics: telemetry.Metrics,
+        health: telemetry.Health,
+        clock: Callable[[], float],
+        chance: Random,
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.child = child
+        self._leases = leases
+        self._stop = stop
+        self._job_timeout = job_timeout
+        self._max_attempts = max_attempts
+        self._metrics = metrics
+        self._health = health
+        self._clock = clock
+        self._chance = chance
+        self._claims = 0
+        self._held: str | None = None
+        self._finished = NOTHING_FINISHED
+        self._claim_unanswered = False
+        self._trouble = Backoff(
+            base_seconds=REDIS_BASE_SECONDS, cap_seconds=REDIS_CAP_SECONDS, chance=chance
+        )
+        self._thread = threading.Thread(target=self._run, name=f"worker-{self.id}", daemon=True)
+
+    @property
+    def held(self) -> str | None:
+        """The lease to renew: of the running job, or of one whose ack is not through yet."""
+        return self._held
+
+    def start(self) -> None:
+        """Start claiming as soon as the child is ready."""
+        self._promise(MARGIN_SECONDS)
+        self._thread.start()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the loop to end after a stop; returns whether it did."""
+        self._thread.join(max(0.0, seconds))
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.draining.is_set():
+                try:
+                    self._step()
+                except Exception:  # noqa: BLE001 (the edge of the task: one bug must not end the worker)
+                    telemetry.LOG.exception("a step of the worker failed unexpectedly")
+                    self._metrics.add("image_worker_bugs_total")
+                    self._held = None  # its lease runs out, and others take the job
+                    self._claims += 1
+                    self._pause(self._trouble.next_seconds())
+        finally:
+            self._leave()
+            self._leases.close()
+            self._health.ended(self.id)
+
+    def _step(self) -> None:
+        """Claim once, and do what came of it."""
+        self._promise(MARGIN_SECONDS)
+        if self._finished == NOTHING_FINISHED and not self.child.wait_ready(READY_SECONDS):
+            return
+        try:
+            claim = self._leases.claim(
+                self.id,
+                self._token,
+                finished=self._finished,
+                # Waiting retries and new jobs take turns, so that neither starves.
+                retries_first=self._claims % 2 == 0,
+            )
+        except QueueUnavailable as error:
+            # The same token again: if this claim did get a job, it gets the same once more.
+            self._claim_unanswered = True
+            self._troubled(error)
+            return
+        self._trouble.reset()
+        self._settled(acked=claim.acked)
+        if claim.lease is not None:
+            self._held = claim.lease.name
+            self._claims += 1
+            self._work(claim.lease)
+        elif claim.spent:
+            self._claims += 1
+        else:
+            self._wait(claim.due_in)
+
+    def _wait(self, due_in: timedelta | None) -> None:
+        longest = BLOCK_LONGEST if due_in is None else min(due_in, BLOCK_LONGEST)
+        self._promise(longest.total_seconds() + MARGIN_SECONDS)
+        try:
+            self._leases.wait(self.id, longest)
+        except QueueUnavailable as error:
+            if error.reason == "OOM":
+                # A full Redis refuses BLMOVE, but not the claim: look for jobs by claiming.
+                self._pause(FULL_REDIS_SECONDS)
+            else:
+                self._troubled(error)
+
+    def _work(self, lease: Lease) -> None:
+        """Have the job done and settle it; an ack travels with the next claim."""
+        self._promise(self._job_timeout.total_seconds() + MARGIN_SECONDS)
+        started = self._clock()
+        self._metrics.add("image_worker_in_flight")
+        result = self._result_of(lease.raw)
+        seconds = self._clock() - started
+        self._metrics.add("image_worker_in_flight", -1)
+        cpu = "any" if self.child.cpu is None else str(self.child.cpu)
+        self._metrics.add("image_worker_busy_seconds_total", seconds, cpu=cpu)
+        self._metrics.observe("image_worker_job_seconds", seconds)
+        match result:
+            case wire.Done():
+                self._finished = (lease.name, round(seconds * 1000))
+                self._tell(lease, "done", logging.INFO, "the thumbnail is in place", result)
+                return
+            case wire.Rejected():
+                settled = self._settle(
+                    lambda: self._leases.bury(
+                        lease.name, reason=result.reason, sentence=result.sentence
+                    )
+                )
+                self._tell(lease, "rejected", logging.WARNING, result.sentence, result, settled)
+            case wire.Failed():
+                settled = self._fail(lease, result.reason, result.sentence)
+                self._tell(lease, "failed", logging.WARNING, result.sentence, result, settled)
+            case keeper.TimedOut():
+                sentence = f"it took longer than {self._job_timeout.total_seconds():g} s"
+                settled = self._fail(lease, "Timeout", sentence)
+                self._tell(lease, "timeout", logging.WARNING, sentence, result, settled)
+            case keeper.Died() | keeper.NotStarted():
+                self._died(lease, result)
+            case _:
+                assert_never(result)
+        self._held = None
+
+    def _result_of(self, raw: bytes) -> keeper.Result:
+        try:
+            job.refuse_oversize(raw)
+        except RejectedJob as error:
+            return wire.Rejected(error.reason, error.sentence)
+        return self.child.run(raw, self._job_timeout)
+
+    def _died(self, lease: Lease, result: keeper.Died | keeper.NotStarted) -> None:
+        if isinstance(result, keeper.NotStarted) or self._stop.hurried.is_set():
+            # The job did nothing wrong: its child was gone, or we killed it ourselves.
+            settled = self._settle(lambda: self._leases.release(lease.name))
+            self._tell(lease, "released", logging.INFO, "handed back uncounted", result, settled)
+            return
+        sentence = f"its child {result.how}"
+        settled = self._settle(
+            lambda: self._leases.crash(lease.name, reason="Crash", sentence=sentence)
+        )
+        self._tell(lease, "crashed", logging.WARNING, sentence, result, settled)
+
+    def _fail(self, lease: Lease, reason: str, sentence: str) -> str:
+        delay = full_jitter(
+            lease.attempts + 1,
+            base_seconds=RETRY_BASE_SECONDS,
+            cap_seconds=RETRY_CAP_SECONDS,
+            chance=self._chance,
+        )
+        return self._settle(
+            lambda: self._leases.fail(
+                lease.name,
+                reason=reason,
+                sentence=sentence,
+                max_attempts=self._max_attempts,
+                delay=timedelta(seconds=delay),
+            )
+        )
+
+    def _settle(self, call: Callable[[], str]) -> str:
+        """Tell Redis, until it listens or time is up; asking twice is harmless."""
+        while True:
+            self._promise(MARGIN_SECONDS)
+            try:
+                answer = call()
+            except QueueUnavailable as error:
+                if self._stop.hurried.is_set():
+                    return "unsettled"
+                self._troubled(error)
+            else:
+                self._trouble.reset()
+                return answer
+
+    def _settled(self, *, acked: bool) -> None:
+        """Note what became of the last job's ack."""
+        lease, _ = self._finished
+        if lease and not acked and not self._claim_unanswered:
+            self._metrics.add("image_worker_leases_lost_total")
+            telemetry.log(
+                logging.WARNING,
+                "a finished job was no longer ours; another worker does it too",
+                lease=lease,
+            )
+        self._finished = NOTHING_FINISHED
+        self._held = None
+        self._claim_unanswered = False
+
+    def _leave(self) -> None:
+        """Acknowledge the last job and be forgotten; with nothing to say, try only once."""
+        self._promise(ANSWER_WITHIN.total_seconds() + MARGIN_SECONDS)
+        while True:
+            try:
+                if self._claim_unanswered:  # it may have been granted a job all the same
+                    self._leases.release(self._token)
+                acked = self._leases.leave(self.id, self._finished)
+            except QueueUnavailable as error:
+                self._claim_unanswered = True
+                if self._finished == NOTHING_FINISHED or self._stop.hurried.is_set():
+                    telemetry.log(
+                        logging.WARNING,
+                        "left without a goodbye; others will notice when the lease ends",
+                        worker=self.id,
+                        error=str(error),
+                    )
+                    return
+                self._troubled(error)
+            else:
+                self._settled(acked=acked)
+                return
+
+    def _troubled(self, error: QueueUnavailable) -> None:
+        wait = self._trouble.next_seconds()
+        self._metrics.add("image_worker_redis_errors_total", reason=error.reason)
+        if self._trouble.failures == 1:
+            telemetry.log(
+                logging.WARNING,
+                "Redis is unavailable; trying until it is back",
+                worker=self.id,
+                error=str(error),
+            )
+        self._pause(wait)
+
+    def _pause(self, seconds: float) -> None:
+        """Sleep, unless there is a reason to be quick."""
+        self._promise(seconds + MARGIN_SECONDS)
+        holding = self._held is not None
+        (self._stop.hurried if holding else self._stop.draining).wait(seconds)
+
+    @property
+    def _token(self) -> str:
+        """What the present claim is known by, however often it has to be sent."""
+        return f"{self.id}-{self._claims}"
+
+    def _promise(self, seconds: float) -> None:
+        self._health.back_within(self.id, seconds)
+
+    def _tell(
+        self,
+        lease: Lease,
+        outcome: str,
+        level: int,
+        sentence: str,
+        result: keeper.Result,
+        settled: str | None = None,
+    ) -> None:
+        self._metrics.add("image_worker_jobs_total", outcome=outcome)
+        facts: dict[str, object] = {"job": lease.job_id, "outcome": outcome}
+        if lease.name != lease.job_id:
+            facts["lease"] = lease.name
+        match result:
+            case wire.Done():
+                facts |= {
+                    "filename": result.filename,
+                    "milliseconds": result.milliseconds,
+                    "width": result.width,
+                    "height": result.height,
+                    "bytes": result.output_bytes,
+                }
+            case wire.Rejected() | wire.Failed():
+                facts["reason"] = result.reason
+            case _:
+                pass
+        if settled is not None:
+            facts["settled"] = settled
+        telemetry.log(level, sentence, **facts)
