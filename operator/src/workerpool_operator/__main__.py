@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from workerpool_operator import telemetry
 from workerpool_operator.cluster import Cluster, connect
 from workerpool_operator.errors import ApplyFailed, ConfigError, NotFound
+from workerpool_operator.queues import CredentialSource
 from workerpool_operator.reconcile import Reconciler
 from workerpool_operator.registry import Registry
 from workerpool_operator.resource import Endpoint
@@ -28,12 +29,11 @@ def main() -> int:
     """Run until told to stop; return the exit status."""
     try:
         settings = read_settings(os.environ)
+        telemetry.configure_logging(settings.log_level, settings.log_format, time.gmtime)
+        asyncio.run(run(settings))
     except ConfigError as error:
         sys.stderr.write(f"workerpool-operator cannot start:\n{error}\n")
         return 2
-    telemetry.configure_logging(settings.log_level, settings.log_format, time.gmtime)
-    try:
-        asyncio.run(run(settings))
     except ApplyFailed as error:
         log.error("%s", error)  # noqa: TRY400  the words say it all
         return 1
@@ -62,7 +62,10 @@ async def run(settings: Settings) -> None:
         health.alive["write"] = lambda: (
             "writes are stuck" if reconciler.writer.oldest_seconds() > STUCK_SECONDS else None
         )
-        server = await telemetry.serve(settings.http_port, health, reconciler.metrics)
+        try:
+            server = await telemetry.serve(settings.http_port, health, reconciler.metrics)
+        except OSError as error:
+            raise ConfigError(f"WORKERPOOL_HTTP_PORT={settings.http_port}: {error}") from error
         stack.push_async_callback(server.cleanup)
 
         await _first_sweep(watch)
@@ -90,7 +93,7 @@ async def _first_sweep(watch: Watch) -> None:
         await asyncio.sleep(1)
 
 
-def _credential_source(cluster: Cluster):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _credential_source(cluster: Cluster) -> CredentialSource:
     async def read(endpoint: Endpoint) -> Credentials:
         if endpoint.secret is None:
             return Credentials()

@@ -2,7 +2,7 @@
 
 The only module that knows kopf, and it uses the least of it: raw events, copied. No handlers
 that write, no daemons, timers, indices, finalizers or peering: measured at thousands of objects,
-they cost 20 to 40 times the CPU and thousands of writes (docs/adr/0002-kopf-watches-only.md).
+they cost 20 to 40 times the CPU and thousands of writes (docs/adr/0001-kopf-only-watches.md).
 """
 
 import asyncio
