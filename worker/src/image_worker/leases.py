@@ -152,8 +152,8 @@ class Leases:
             # One write: nothing can come between being known and landing a job.
             pipe = self._client.pipeline(transaction=False)
             pipe.eval(enlist.source, len(keys.shared), *keys.shared, worker, str(self._lease_ms))
-            landing = keys.landing(worker)
-            pipe.execute_command("BLMOVE", keys.list, landing, "LEFT", "RIGHT", block)
+            # Typed as whole seconds there; Redis takes fractions since 6.
+            pipe.blmove(keys.list, keys.landing(worker), block)  # type: ignore[arg-type]
             _, raw = pipe.execute()
         return raw is not None
 

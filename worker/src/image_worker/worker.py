@@ -13,18 +13,18 @@ from random import Random
 from typing import assert_never
 
 from image_worker import job, keeper, telemetry, wire
-from image_worker.backoff import Backoff, full_jitter
+from image_worker.backoff import Backoff
 from image_worker.errors import QueueUnavailable, RejectedJob
 from image_worker.keeper import Keeper
 from image_worker.leases import ANSWER_WITHIN, BLOCK_LONGEST, NOTHING_FINISHED, Lease, Leases
+from image_worker.verdict import Action, Verdict, judge
 
-RETRY_BASE_SECONDS = 1.0
-RETRY_CAP_SECONDS = 300.0
 REDIS_BASE_SECONDS = 0.05
 REDIS_CAP_SECONDS = 5.0
 FULL_REDIS_SECONDS = 1.0
 MARGIN_SECONDS = 30.0
 READY_SECONDS = 1.0
+QUIET_OUTCOMES = frozenset({"done", "released"})
 
 
 class Stop:
@@ -145,7 +145,7 @@ class Worker:
                 self._troubled(error)
 
     def _work(self, lease: Lease) -> None:
-        """Have the job done and settle it; an ack travels with the next claim."""
+        """Have the job done and tell the queue; an ack travels with the next claim."""
         self._promise(self._job_timeout.total_seconds() + MARGIN_SECONDS)
         started = self._clock()
         self._metrics.add("image_worker_in_flight")
@@ -155,30 +155,20 @@ class Worker:
         cpu = "any" if self.child.cpu is None else str(self.child.cpu)
         self._metrics.add("image_worker_busy_seconds_total", seconds, cpu=cpu)
         self._metrics.observe("image_worker_job_seconds", seconds)
-        match result:
-            case wire.Done():
-                self._finished = (lease.name, round(seconds * 1000))
-                self._tell(lease, "done", logging.INFO, "the thumbnail is in place", result)
-                return
-            case wire.Rejected():
-                settled = self._settle(
-                    lambda: self._leases.bury(
-                        lease.name, reason=result.reason, sentence=result.sentence
-                    )
-                )
-                self._tell(lease, "rejected", logging.WARNING, result.sentence, result, settled)
-            case wire.Failed():
-                settled = self._fail(lease, result.reason, result.sentence)
-                self._tell(lease, "failed", logging.WARNING, result.sentence, result, settled)
-            case keeper.TimedOut():
-                sentence = f"it took longer than {self._job_timeout.total_seconds():g} s"
-                settled = self._fail(lease, "Timeout", sentence)
-                self._tell(lease, "timeout", logging.WARNING, sentence, result, settled)
-            case keeper.Died() | keeper.NotStarted():
-                self._died(lease, result)
-            case _:
-                assert_never(result)
-        self._held = None
+        verdict = judge(
+            result,
+            attempts=lease.attempts,
+            job_timeout=self._job_timeout,
+            we_killed=self._stop.hurried.is_set(),
+            chance=self._chance,
+        )
+        if verdict.action is Action.ACK:
+            self._finished = (lease.name, round(seconds * 1000))
+            settled = None
+        else:
+            settled = self._settle(lease, verdict)
+            self._held = None
+        self._tell(lease, result, verdict, settled)
 
     def _result_of(self, raw: bytes) -> keeper.Result:
         try:
@@ -187,41 +177,12 @@ class Worker:
             return wire.Rejected(error.reason, error.sentence)
         return self.child.run(raw, self._job_timeout)
 
-    def _died(self, lease: Lease, result: keeper.Died | keeper.NotStarted) -> None:
-        if isinstance(result, keeper.NotStarted) or self._stop.hurried.is_set():
-            # The job did nothing wrong: its child was gone, or we killed it ourselves.
-            settled = self._settle(lambda: self._leases.release(lease.name))
-            self._tell(lease, "released", logging.INFO, "handed back uncounted", result, settled)
-            return
-        sentence = f"its child {result.how}"
-        settled = self._settle(
-            lambda: self._leases.crash(lease.name, reason="Crash", sentence=sentence)
-        )
-        self._tell(lease, "crashed", logging.WARNING, sentence, result, settled)
-
-    def _fail(self, lease: Lease, reason: str, sentence: str) -> str:
-        delay = full_jitter(
-            lease.attempts + 1,
-            base_seconds=RETRY_BASE_SECONDS,
-            cap_seconds=RETRY_CAP_SECONDS,
-            chance=self._chance,
-        )
-        return self._settle(
-            lambda: self._leases.fail(
-                lease.name,
-                reason=reason,
-                sentence=sentence,
-                max_attempts=self._max_attempts,
-                delay=timedelta(seconds=delay),
-            )
-        )
-
-    def _settle(self, call: Callable[[], str]) -> str:
-        """Tell Redis, until it listens or time is up; asking twice is harmless."""
+    def _settle(self, lease: Lease, verdict: Verdict) -> str:
+        """Tell Redis, until it listens or time is up; telling twice is harmless."""
         while True:
             self._promise(MARGIN_SECONDS)
             try:
-                answer = call()
+                answer = self._put(lease.name, verdict)
             except QueueUnavailable as error:
                 if self._stop.hurried.is_set():
                     return "unsettled"
@@ -229,6 +190,28 @@ class Worker:
             else:
                 self._trouble.reset()
                 return answer
+
+    def _put(self, lease: str, verdict: Verdict) -> str:
+        reason, sentence = verdict.reason, verdict.sentence
+        match verdict.action:
+            case Action.FAIL:
+                return self._leases.fail(
+                    lease,
+                    reason=reason,
+                    sentence=sentence,
+                    max_attempts=self._max_attempts,
+                    delay=verdict.delay,
+                )
+            case Action.BURY:
+                return self._leases.bury(lease, reason=reason, sentence=sentence)
+            case Action.CRASH:
+                return self._leases.crash(lease, reason=reason, sentence=sentence)
+            case Action.RELEASE:
+                return self._leases.release(lease)
+            case Action.ACK:
+                raise AssertionError("an ack travels with the next claim")
+            case _:
+                assert_never(verdict.action)
 
     def _settled(self, *, acked: bool) -> None:
         """Note what became of the last job's ack."""
@@ -294,31 +277,23 @@ class Worker:
         self._health.back_within(self.id, seconds)
 
     def _tell(
-        self,
-        lease: Lease,
-        outcome: str,
-        level: int,
-        sentence: str,
-        result: keeper.Result,
-        settled: str | None = None,
+        self, lease: Lease, result: keeper.Result, verdict: Verdict, settled: str | None
     ) -> None:
-        self._metrics.add("image_worker_jobs_total", outcome=outcome)
-        facts: dict[str, object] = {"job": lease.job_id, "outcome": outcome}
-        if lease.name != lease.job_id:
-            facts["lease"] = lease.name
-        match result:
-            case wire.Done():
-                facts |= {
-                    "filename": result.filename,
-                    "milliseconds": result.milliseconds,
-                    "width": result.width,
-                    "height": result.height,
-                    "bytes": result.output_bytes,
-                }
-            case wire.Rejected() | wire.Failed():
-                facts["reason"] = result.reason
-            case _:
-                pass
-        if settled is not None:
-            facts["settled"] = settled
-        telemetry.log(level, sentence, **facts)
+        self._metrics.add("image_worker_jobs_total", outcome=verdict.outcome)
+        facts: dict[str, object] = {
+            "job": lease.job_id,
+            "lease": lease.name,
+            "outcome": verdict.outcome,
+        }
+        if isinstance(result, wire.Done):
+            facts |= {
+                "filename": result.filename,
+                "milliseconds": result.milliseconds,
+                "width": result.width,
+                "height": result.height,
+                "bytes": result.output_bytes,
+            }
+        else:
+            facts |= {"reason": verdict.reason, "settled": settled}
+        level = logging.INFO if verdict.outcome in QUIET_OUTCOMES else logging.WARNING
+        telemetry.log(level, verdict.sentence, **facts)
