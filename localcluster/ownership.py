@@ -1,0 +1,96 @@
+"""One cluster per machine, and everybody can see whose.
+
+The owner's name lies in a private tmpfs at a fixed place. It says which checkout the processes,
+namespaces and control groups belong to; it vanishes, like all of them, when the machine restarts.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from localcluster.commands import run, wait_until
+from localcluster.errors import OwnedElsewhere
+from localcluster.layout import RUN
+
+_RECORD = RUN / "owner.json"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose cluster it is, and whether it was ever started completely."""
+
+    checkout: str
+    is_complete: bool
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Let one command at a time change the cluster, whichever checkout it comes from."""
+    folder = os.open("/run", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        wait_until(
+            lambda: _locked(folder),
+            timeout_seconds=300,
+            otherwise=lambda: (
+                "another localcluster command is still at work; end it and try again"
+            ),
+        )
+        yield
+    finally:
+        os.close(folder)
+
+
+def current() -> Owner | None:
+    """Return the owner of the cluster on this machine; None if there is no cluster."""
+    try:
+        record = json.loads(_RECORD.read_text())
+    except FileNotFoundError:
+        return None
+    return Owner(record["checkout"], record["is_complete"])
+
+
+def check(checkout: Path) -> None:
+    """Raise OwnedElsewhere if the cluster on this machine is another checkout's."""
+    owner = current()
+    if owner is None or owner.checkout == str(checkout):
+        return
+    there = Path(owner.checkout)
+    remedy = f"run `make down` in {there}" if there.is_dir() else "that folder is gone"
+    raise OwnedElsewhere(
+        f"the cluster on this machine belongs to {there}: {remedy}; "
+        "`python3 -m localcluster down --whoever-owns-it` here removes it too"
+    )
+
+
+def claim(checkout: Path, *, is_complete: bool) -> None:
+    """Write down whose cluster it is; before anything of it exists, and again when it is whole."""
+    if not RUN.is_mount():
+        RUN.mkdir(parents=True, exist_ok=True)
+        run(["mount", "-t", "tmpfs", "-o", "mode=755,size=16m", "localcluster", RUN])
+        run(["mount", "--make-private", RUN])
+    draft = _RECORD.with_suffix(".new")
+    draft.write_text(json.dumps(asdict(Owner(str(checkout), is_complete))))
+    draft.replace(_RECORD)
+
+
+def release() -> None:
+    """Forget the owner, and with it the namespaces that were held there; the last step of all."""
+    if RUN.is_mount():
+        for held in RUN.iterdir():
+            if os.path.ismount(held):
+                run(["umount", "--lazy", held])
+        run(["umount", "--lazy", RUN])
+    if RUN.is_dir():
+        RUN.rmdir()
+
+
+def _locked(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

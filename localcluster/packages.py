@@ -1,0 +1,67 @@
+"""Install the Debian packages that the cluster and the image builds need; asks nothing."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcluster.commands import run_logged
+from localcluster.errors import CommandFailed
+from localcluster.layout import Layout
+
+_QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Debian package, and the file by which its presence is known."""
+
+    name: str
+    proof: str
+
+
+PACKAGES = (
+    Package("containerd", "containerd"),
+    Package("runc", "runc"),
+    Package("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    Package("iptables", "iptables"),
+    Package("conntrack", "conntrack"),
+    Package("iproute2", "ip"),
+    Package("procps", "sysctl"),
+    Package("util-linux", "nsenter"),
+    Package("mount", "mount"),
+    Package("openssl", "openssl"),
+    Package("catatonit", "catatonit"),
+    Package("mmdebstrap", "mmdebstrap"),
+    Package("buildah", "buildah"),
+    Package("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
+    Package("python3-venv", "/usr/share/doc/python3-venv"),
+)
+
+
+def missing() -> list[Package]:
+    """Return the packages that are not there yet."""
+    return [package for package in PACKAGES if not _is_present(package)]
+
+
+def install(layout: Layout) -> None:
+    """Install what is missing; nothing happens if nothing is."""
+    wanted = [package.name for package in missing()]
+    if not wanted:
+        return
+    print(f"  installing {', '.join(wanted)} …", flush=True)
+    log = layout.build / "logs" / "apt.log"
+    run_logged(["apt-get", "update"], log, timeout_seconds=300, environment=_QUIET)
+    run_logged(
+        ["apt-get", "install", "--yes", "--no-install-recommends", *wanted],
+        log,
+        timeout_seconds=900,
+        environment=_QUIET,
+    )
+    if left := missing():
+        raise CommandFailed(f"still missing: {', '.join(each.name for each in left)}; read {log}")
+
+
+def _is_present(package: Package) -> bool:
+    if package.proof.startswith("/"):
+        return Path(package.proof).exists()
+    return shutil.which(package.proof) is not None
