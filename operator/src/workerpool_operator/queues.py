@@ -13,16 +13,19 @@ It decides nothing: a listener gets each reading, and answers whether the queue 
 """
 
 import asyncio
+import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from workerpool_operator.errors import ApplyFailed, NotFound, Unreadable
 from workerpool_operator.model import Backlog
 from workerpool_operator.resource import Endpoint
 from workerpool_operator.tracking import Credentials, TrackingConnection
+
+log = logging.getLogger(__name__)
 
 FIRST_REREAD_SECONDS = 0.01
 """After a change; doubled from reading to reading, up to a tick."""
@@ -81,6 +84,8 @@ class QueueReader:
         self._timing = timing
         self._queues: dict[str, _Queue] = {}
         self._wake = asyncio.Event()
+        self._served = False
+        """Whether the present connection has answered a whole round."""
         self.progress_at = -math.inf
         """The loop's time at which the reader last finished a round or an attempt to connect."""
 
@@ -108,24 +113,32 @@ class QueueReader:
 
     async def run(self) -> None:
         """Read for ever; whatever Redis does, this does not end."""
-        loop = asyncio.get_running_loop()
         delay, longest = RECONNECT_SECONDS
         while True:
+            self._served = False
             try:
-                connection = await self._connect()
+                await self._session()
             except Unreadable as error:
-                self._report(error)
-                self.progress_at = loop.time()
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter
-                delay = min(delay * 2, longest)
-                continue
-            delay = RECONNECT_SECONDS[0]
-            try:
-                await self._serve(connection)
-            except Unreadable as error:
-                self._report(error)
-            finally:
-                await connection.close()
+                trouble = error
+            except Exception as error:  # the edge of a task: a defect must not end the reading
+                log.exception("reading %s failed unexpectedly", self.endpoint.url)
+                trouble = Unreadable(f"the operator failed: {error!r}", reason="InternalError")
+            self.progress_at = asyncio.get_running_loop().time()
+            if self._served:
+                # Proxies and restarts end connections: no news while the next one can be made.
+                delay = RECONNECT_SECONDS[0]
+            else:
+                self._report(trouble)
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter
+            delay = min(delay * 2, longest)
+
+    async def _session(self) -> NoReturn:
+        """Connect, and read until the connection ends."""
+        connection = await self._connect()
+        try:
+            await self._serve(connection)
+        finally:
+            await connection.close()
 
     def _report(self, error: Unreadable) -> None:
         for name in list(self._queues):
@@ -136,12 +149,12 @@ class QueueReader:
             credentials = await self._credentials(self.endpoint)
         except NotFound as error:
             raise Unreadable(
-                f"the Secret {self.endpoint.secret} does not exist: create it, or correct "
+                f"The Secret {self.endpoint.secret} does not exist: create it, or correct "
                 f"spec.queue.redis.secretRef.name",
                 reason="SecretMissing",
             ) from error
         except ApplyFailed as error:
-            raise Unreadable(f"its credentials cannot be read: {error}") from error
+            raise Unreadable(f"The credentials for Redis cannot be read: {error}") from error
         connection = TrackingConnection(self.endpoint.url, credentials, self._timing.timeout)
         await connection.open(self._invalidated)
         for entry in self._queues.values():
@@ -154,7 +167,7 @@ class QueueReader:
         for name in list(self._queues) if names is None else map(bytes.decode, names):
             self.poke(name, told=now)
 
-    async def _serve(self, connection: TrackingConnection) -> None:
+    async def _serve(self, connection: TrackingConnection) -> NoReturn:
         """Read what is due, sleep until something is, for as long as the connection lasts."""
         loop = asyncio.get_running_loop()
         while True:
@@ -163,6 +176,7 @@ class QueueReader:
             due = [name for name, entry in self._queues.items() if entry.due <= now]
             for start in range(0, len(due), PIPELINE_QUEUES):
                 await self._read(connection, due[start : start + PIPELINE_QUEUES])
+            self._served = True
             self.progress_at = now = loop.time()
             pause = min((q.due for q in self._queues.values()), default=math.inf) - now
             if pause > 0:

@@ -11,7 +11,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +28,9 @@ from workerpool_operator.errors import Unreadable
 from workerpool_operator.model import Backlog
 
 log = logging.getLogger(__name__)
+
+CLIENT_NAME = "workerpool-operator"
+"""What `CLIENT LIST` shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,6 @@ class TrackingConnection:
             "protocol": 3,
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
-            "client_name": "workerpool-operator",
         }
         if parts.scheme == "rediss":
             options["ssl_ca_data"] = credentials.ca_certificates
@@ -79,41 +80,55 @@ class TrackingConnection:
         """Whether Redis reports changes."""
 
     async def open(self, invalidated: Callable[[Sequence[bytes] | None], None]) -> None:
-        """Connect, authenticate and ask for invalidations."""
+        """Connect, authenticate and ask for invalidations.
 
-        async def on_invalidation(message: list[Any]) -> None:
-            invalidated(message[1])
-
+        Raises:
+            Unreadable: any of it failed; nothing stays open.
+        """
         try:
-            await self._link.connect()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError, TimeoutError) as error:
-            await self._link.disconnect(nowait=True)
-            raise describe(error, self._address) from error
-        # redis-py offers no public way to hear invalidations on a connection of one's own.
-        parser: Any = self._link._parser  # noqa: SLF001
-        parser.set_invalidation_push_handler(on_invalidation)
-        self._reader = asyncio.create_task(self._receive(), name=f"redis {self._address}")
-        try:
-            time, answer = await self._ask([("TIME",), ("CLIENT", "TRACKING", "ON", "OPTIN")])
-            self._set_clock(time)
-            self.tracking = not isinstance(answer, ResponseError)
-            if not self.tracking:
-                log.warning(
-                    "Redis %s refuses CLIENT TRACKING (%s); reading its queues every tick instead",
-                    self._address,
-                    answer,
-                )
-        except Unreadable:
+            await self._connect(invalidated)
+        except BaseException:  # a cancelled attempt must not leave a connection behind either
             await self.close()
             raise
 
     async def close(self) -> None:
         """End the connection."""
-        if self._reader is not None:
-            self._reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._reader
-        await self._link.disconnect(nowait=True)
+        try:
+            if self._reader is not None:
+                self._reader.cancel()
+                await asyncio.wait({self._reader})
+        finally:
+            await self._link.disconnect(nowait=True)
+
+    async def _connect(self, invalidated: Callable[[Sequence[bytes] | None], None]) -> None:
+        try:
+            await self._link.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError) as error:
+            raise describe(error, self._address) from error
+        # redis-py offers no public way to hear invalidations on a connection of one's own.
+        parser: Any = self._link._parser  # noqa: SLF001
+        parser.set_invalidation_push_handler(_keep)
+        self._reader = asyncio.create_task(
+            self._receive(invalidated), name=f"redis {self._address}"
+        )
+        time, _, tracking, caching, _ = await self._ask(
+            [
+                ("TIME",),
+                ("CLIENT", "SETNAME", CLIENT_NAME),  # not worth a failure where it is forbidden
+                ("CLIENT", "TRACKING", "ON", "OPTIN"),
+                ("CLIENT", "CACHING", "YES"),
+                ("TIME",),  # what the CACHING applies to
+            ]
+        )
+        self._set_clock(time)
+        refusals = [a for a in (tracking, caching) if isinstance(a, ResponseError)]
+        self.tracking = not refusals
+        if refusals:
+            log.warning(
+                "Redis %s refuses CLIENT TRACKING (%s); reading its queues every tick instead",
+                self._address,
+                refusals[0],
+            )
 
     async def quiet(self, wake: asyncio.Event, seconds: float) -> None:
         """Wait until `wake` is set, for `seconds` at most.
@@ -172,7 +187,8 @@ class TrackingConnection:
             if isinstance(answer, RedisError):
                 return describe(answer, self._address)
         waiting, in_flight, due, retries, orphaned, workers = answers
-        return Backlog(waiting, due, in_flight, orphaned, retries - due, workers)
+        # The answers of a pipeline may lie an instant apart.
+        return Backlog(waiting, due, in_flight, orphaned, max(0, retries - due), workers)
 
     async def _ask(self, commands: Sequence[Sequence[str | int]]) -> list[Any]:
         """Send commands in one piece and return their answers; errors are answers, too."""
@@ -189,23 +205,45 @@ class TrackingConnection:
         except (RedisError, OSError, TimeoutError) as error:
             raise describe(error, self._address) from error
 
-    async def _receive(self) -> None:
+    async def _receive(self, invalidated: Callable[[Sequence[bytes] | None], None]) -> None:
         """Hand each answer to the oldest question, until the connection ends."""
         try:
             while True:
                 try:
+                    # push_request: else redis-py recurses into itself for each push message,
+                    # and a thousand lists that change at once exhaust the stack.
                     answer = await self._link.read_response(
-                        timeout=math.inf, disconnect_on_error=False
+                        timeout=math.inf, disconnect_on_error=False, push_request=True
                     )
                 except ResponseError as refusal:
                     answer = refusal
+                if isinstance(answer, _Invalidation):
+                    invalidated(answer.names)
+                    continue
                 future = self._replies.popleft()
                 if not future.done():
                     future.set_result(answer)
         except (RedisError, OSError) as error:
-            for future in self._replies:
-                if not future.done():
-                    future.set_exception(error)
+            self._fail(error)
+        except Exception as error:  # the edge of a task: nobody may wait for it in vain
+            log.exception("Redis %s sent what cannot be understood", self._address)
+            self._fail(RedisError(f"its answer cannot be understood: {error!r}"))
+
+    def _fail(self, error: Exception) -> None:
+        for future in self._replies:
+            if not future.done():
+                future.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Invalidation:
+    """Redis' word that lists changed; `None` means all of them."""
+
+    names: Sequence[bytes] | None
+
+
+async def _keep(message: Sequence[Any]) -> _Invalidation:
+    return _Invalidation(message[1])
 
 
 def describe(error: BaseException, address: str) -> Unreadable:
