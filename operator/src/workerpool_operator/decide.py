@@ -28,14 +28,15 @@ def decide(observation: Observation, policy: Policy, history: History = ()) -> D
     """Return the replicas that `policy` calls for under `observation`.
 
     An empty `history` means that the past is unknown (a restart): the present replica count is
-    taken for the window's maximum, so a restart never scales down sooner than no restart.
+    taken for the window's maximum, so a restart never scales down sooner than no restart. A hold
+    returns an empty one for the same reason: nobody knows what was called for meanwhile.
     """
     replicas, backlog = observation.replicas, observation.backlog
     if policy.paused:
-        return _hold(replicas, Reason.PAUSED, "paused: true holds the replicas", history)
+        return _hold(replicas, Reason.PAUSED, "paused: true holds the replicas")
     if backlog is None:
         words = "the queue cannot be read, so its backlog is unknown"
-        return _hold(replicas, Reason.QUEUE_UNREACHABLE, words, history)
+        return _hold(replicas, Reason.QUEUE_UNREACHABLE, words)
 
     demand = _demand(backlog, policy)
     step = _bound(demand, policy)
@@ -52,8 +53,8 @@ def decide(observation: Observation, policy: Policy, history: History = ()) -> D
     return Decision(step.replicas, step.reason, demand, message, history)
 
 
-def _hold(replicas: int, reason: Reason, words: str, history: History) -> Decision:
-    return Decision(replicas, reason, None, f"{words}: {_count(replicas)} kept", history)
+def _hold(replicas: int, reason: Reason, words: str) -> Decision:
+    return Decision(replicas, reason, None, f"{words}: {_count(replicas)} kept", history=())
 
 
 def _demand(backlog: Backlog, policy: Policy) -> int:
