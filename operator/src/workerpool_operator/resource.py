@@ -99,64 +99,133 @@ def parse(body: Mapping[str, Any]) -> Pool:
     """Return the pool that `body` describes.
 
     Raises:
-        InvalidResource: naming the field that is missing or has the wrong type.
+        InvalidResource: naming the field that is missing or wrong.
     """
-    meta, spec = body["metadata"], body.get("spec", {})
-    key = key_of(body)
-    try:
-        redis = spec["queue"]["redis"]
-        secret = redis.get("secretRef")
-        exclusive = spec["cpu"]["policy"] == "Exclusive"
-        cores = int(spec["cpu"].get("cores", 1)) if exclusive else None
-        return Pool(
-            key=key,
-            uid=meta["uid"],
-            generation=meta["generation"],
-            policy=Policy(
-                min_replicas=int(spec["minReplicas"]),
-                max_replicas=int(spec["maxReplicas"]),
-                backlog_per_replica=int(spec.get("target", DEFAULT_TARGET)["backlogPerReplica"]),
-                workers_per_replica=cores or 1,
-                stabilization=timedelta(seconds=spec["scaleDown"]["stabilizationSeconds"]),
-                paused=bool(spec.get("paused", False)),
-            ),
-            queue=str(spec["queue"]["list"]),
-            endpoint=Endpoint(
-                _qualify(redis["url"], key.namespace),
-                Key(key.namespace, secret["name"]) if secret else None,
-            ),
-            redis_url=str(redis["url"]),
-            cpu=Cpu(cores, None if exclusive else str(spec["cpu"]["request"])),
-            memory=str(spec["memory"]),
-            job=Job(
-                timedelta(seconds=spec["job"]["timeoutSeconds"]),
-                int(spec["job"]["maxAttempts"]),
-            ),
-            template=MappingProxyType(spec.get("template") or {}),
+    meta, key = body["metadata"], key_of(body)
+    spec = _Field(body.get("spec"), "spec")
+    queue, cpu, job = spec["queue"], spec["cpu"], spec["job"]
+    redis, secret = queue["redis"], queue["redis"].get("secretRef")
+    exclusive = cpu["policy"].text() == "Exclusive"
+    cores = cpu.get("cores", 1).number() if exclusive else None
+    url = redis["url"]
+    template = spec.get("template", {})
+    _check_template(template)
+    return Pool(
+        key=key,
+        uid=meta["uid"],
+        generation=meta["generation"],
+        policy=Policy(
+            min_replicas=spec["minReplicas"].number(),
+            max_replicas=spec["maxReplicas"].number(),
+            backlog_per_replica=spec.get("target", DEFAULT_TARGET)["backlogPerReplica"].number(),
+            workers_per_replica=cores or 1,
+            stabilization=spec["scaleDown"]["stabilizationSeconds"].seconds(),
+            paused=bool(spec.get("paused", default=False).value),
+        ),
+        queue=queue["list"].text(),
+        endpoint=Endpoint(
+            _qualify(url, key.namespace),
+            Key(key.namespace, secret["name"].text()) if secret.value is not None else None,
+        ),
+        redis_url=url.text(),
+        cpu=Cpu(cores, None if exclusive else cpu["request"].text()),
+        memory=spec["memory"].text(),
+        job=Job(job["timeoutSeconds"].seconds(), job["maxAttempts"].number()),
+        template=MappingProxyType(template.mapping()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A value of the resource and where it stands, so that an error can name it."""
+
+    value: Any
+    path: str
+
+    def __getitem__(self, name: str) -> "_Field":
+        mapping = self.mapping()
+        if name not in mapping:
+            raise InvalidResource(
+                f"{self.path}.{name} is missing: write the resource again (kubectl apply), so "
+                f"that the installed CRD checks it and fills in its defaults",
+            )
+        return _Field(mapping[name], f"{self.path}.{name}")
+
+    def get(self, name: str, default: Any = None) -> "_Field":  # noqa: ANN401  any JSON value
+        """Return a field that may be left out, or be null."""
+        value = self.mapping().get(name)
+        return _Field(default if value is None else value, f"{self.path}.{name}")
+
+    def items(self) -> "Sequence[_Field]":
+        """Return the entries of a list."""
+        if not isinstance(self.value, list):
+            raise self.wrong("a list")
+        return [_Field(value, f"{self.path}[{i}]") for i, value in enumerate(self.value)]
+
+    def mapping(self) -> Mapping[str, Any]:
+        """Return it as a mapping."""
+        if not isinstance(self.value, Mapping):
+            raise self.wrong("a mapping")
+        return self.value
+
+    def text(self) -> str:
+        """Return it as a string that is not empty."""
+        if not isinstance(self.value, str) or not self.value:
+            raise self.wrong("a string that is not empty")
+        return self.value
+
+    def number(self) -> int:
+        """Return it as a whole number, zero at least."""
+        if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < 0:
+            raise self.wrong("a whole number of at least 0")
+        return self.value
+
+    def seconds(self) -> timedelta:
+        """Return it as a duration."""
+        return timedelta(seconds=self.number())
+
+    def wrong(self, wanted: str) -> InvalidResource:
+        """Return the error that says so."""
+        return InvalidResource(
+            f"{self.path} must be {wanted}, not {self.value!r}; see kubectl explain workerpool",
         )
-    except KeyError as missing:
-        raise InvalidResource(
-            f"spec lacks the field {missing}; write the resource again (kubectl apply), so that "
-            f"the installed CRD fills in its defaults",
-        ) from missing
-    except (TypeError, ValueError, AttributeError) as wrong:
-        raise InvalidResource(
-            f"spec has a field of the wrong type ({wrong}); see kubectl explain workerpool.spec",
-        ) from wrong
 
 
-def _qualify(url: str, namespace: str) -> str:
+def _check_template(template: _Field) -> None:
+    """Check what `workload` relies on; everything else is the API server's to judge.
+
+    The CRD keeps `template.spec` as it was written, so anything may stand there.
+    """
+    template.get("metadata", {}).get("labels", {}).mapping()
+    spec = template.get("spec", {})
+    spec.get("terminationGracePeriodSeconds", 0).number()
+    for volume in spec.get("volumes", []).items():
+        volume["name"].text()
+    for container in spec.get("containers", []).items():
+        container["name"].text()
+        for variable in container.get("env", []).items():
+            variable["name"].text()
+        for mount in container.get("volumeMounts", []).items():
+            mount["mountPath"].text()
+
+
+def _qualify(url: _Field, namespace: str) -> str:
     """Make a bare service name mean the pool's namespace, as it does inside its pods.
 
     `redis://redis:6379/0` in namespace `shop` is read at `redis.shop.svc`.
     https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if not host or "." in host or ":" in host or host == "localhost":
-        return url
-    port = f":{parts.port}" if parts.port else ""
-    return urlunsplit(parts._replace(netloc=f"{host}.{namespace}.svc{port}"))
+    try:
+        parts = urlsplit(url.text())
+        host, port, database = parts.hostname, parts.port, parts.path.strip("/")
+    except ValueError as error:
+        raise url.wrong("redis://host[:port][/db]") from error
+    if parts.scheme not in {"redis", "rediss"} or not host or not f"{database}0".isdecimal():
+        raise url.wrong("redis://host[:port][/db]")
+    if "." in host or ":" in host or host == "localhost":
+        return url.text()
+    suffix = f":{port}" if port else ""
+    return urlunsplit(parts._replace(netloc=f"{host}.{namespace}.svc{suffix}"))
 
 
 class Condition(NamedTuple):

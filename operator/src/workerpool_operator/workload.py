@@ -27,12 +27,24 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "workerpool-operator"
 DIGEST_ANNOTATION = f"{GROUP}/manifest-digest"
 
+_SUFFIX = "-worker"
+
 Manifest = dict[str, Any]
 
 
 def deployment_key(pool: Key) -> Key:
     """Return what the pool's Deployment is called."""
-    return Key(pool.namespace, f"{pool.name}-worker")
+    return Key(pool.namespace, f"{pool.name}{_SUFFIX}")
+
+
+def pool_key(deployment: Key) -> Key | None:
+    """Return whose Deployment goes by that name; `None` if no pool's can.
+
+    The name says it and not the label: labels are copied along with a manifest.
+    """
+    if not deployment.name.endswith(_SUFFIX):
+        return None
+    return Key(deployment.namespace, deployment.name.removesuffix(_SUFFIX))
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
@@ -107,6 +119,7 @@ def _pod_template(
             "enableServiceLinks": False,
             "securityContext": _pod_security(),
             **spec,
+            "restartPolicy": "Always",  # a Deployment takes no other
             "containers": containers,
             "volumes": volumes,
             "terminationGracePeriodSeconds": max(
