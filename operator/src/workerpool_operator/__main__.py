@@ -60,7 +60,7 @@ async def run(settings: Settings) -> None:
         health.ready["watch"] = lambda: None if listed else "the pools are not listed yet"
         health.alive["poll"] = lambda: reconciler.stuck_reader(STUCK_SECONDS)
         health.alive["write"] = lambda: (
-            "writes are stuck" if reconciler.writer.oldest_seconds() > STUCK_SECONDS else None
+            "writes are stuck" if reconciler.writer.slowest_seconds() > STUCK_SECONDS else None
         )
         try:
             server = await telemetry.serve(settings.http_port, health, reconciler.metrics)
@@ -72,7 +72,7 @@ async def run(settings: Settings) -> None:
         listed = True
         reconciler.start()
         stack.push_async_callback(reconciler.stop)
-        sweeper = asyncio.create_task(watch.sweep_for_ever(), name="sweep")
+        sweeper = asyncio.create_task(watch.sweep_for_ever(reconciler.heal), name="sweep")
         stack.callback(sweeper.cancel)
         log.info("started", extra={"pools": len(list(registry.pools))})
         await watch.run()

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,7 +18,7 @@ from workerpool_operator import workload
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.decide import decide
 from workerpool_operator.errors import ApplyFailed, Conflict, NotFound, Unreadable
-from workerpool_operator.model import Backlog, Decision, History, Observation
+from workerpool_operator.model import Backlog, Decision, History, Observation, Reason
 from workerpool_operator.queues import CredentialSource, QueueReader, Timing
 from workerpool_operator.registry import (
     DeploymentRecord,
@@ -45,6 +46,8 @@ class _State:
     """What is remembered of one pool between two calls."""
 
     record: PoolRecord
+    manifest: Document | None = None
+    """The Deployment as the pool wants it; `None` if the pool is invalid."""
     reader: "_Subscription | None" = None
     reading: Backlog | Unreadable | None = None
     history: History = ()
@@ -118,7 +121,7 @@ class Reconciler:
         for _, task in self._readers.values():
             task.cancel()
         await asyncio.gather(*(t for _, t in self._readers.values()), return_exceptions=True)
-        await self.writer.idle()
+        await self.writer.close()
 
     def stuck_reader(self, seconds: float) -> str | None:
         """Name an endpoint whose reader made no progress for `seconds`, if there is one."""
@@ -141,12 +144,19 @@ class Reconciler:
             return
         if state is None:
             state = self._states[key] = _State(record, reported=dict(record.status))
-        state.record = record
+        if state.record is not record or state.manifest is None:
+            state.record, state.manifest = record, self._manifest(record)
         self._follow(key, state)
-        if record.pool is not None:
-            self._ensure_workload(record.pool, state)
+        if record.pool is not None and state.manifest is not None:
+            self._ensure_workload(record.pool, state, state.manifest)
         self._decide(key, state, told=None)
         self._report(key, state)
+
+    def heal(self) -> None:
+        """Try again what no event would: pools that have no Deployment."""
+        for key in [k for k in self._states if self._registry.deployment(k) is None]:
+            self._states[key].applying = ""
+            self.pool_changed(key)
 
     def on_reading(
         self, source: _Subscription, reading: Backlog | Unreadable, told: float | None
@@ -234,18 +244,25 @@ class Reconciler:
             state.report_timer.cancel()
         for kind in ("workload", "scale", "status"):
             self.writer.discard((key, kind))
+        for reason in Reason:
+            with suppress(KeyError):
+                self.metrics.decisions.remove(key.namespace, key.name, str(reason))
         del self._states[key]
         log.info("pool deleted", extra={"pool": str(key)})
 
     # --- the Deployment
 
-    def _ensure_workload(self, pool: Pool, state: _State) -> None:
-        """Have the Deployment created or corrected if it is not as the pool wants it."""
-        manifest = workload.deployment(
-            pool,
+    def _manifest(self, record: PoolRecord) -> Document | None:
+        if record.pool is None:
+            return None
+        return workload.deployment(
+            record.pool,
             image=self._settings.worker_image,
             pull_policy=self._settings.worker_image_pull_policy,
         )
+
+    def _ensure_workload(self, pool: Pool, state: _State, manifest: Document) -> None:
+        """Have the Deployment created or corrected if it is not as the pool wants it."""
         wanted = manifest["metadata"]["annotations"][workload.DIGEST_ANNOTATION]
         deployment = self._registry.deployment(pool.key)
         if deployment is not None and deployment.owner == pool.uid:
@@ -406,7 +423,7 @@ class Reconciler:
             state.scaling_to = None
         if isinstance(error, NotFound):
             state.applying = ""
-            self._registry.drop_deployment(key)  # the pool itself is watched
+            self._registry.miss_deployment(key)  # the pool itself is watched
             return
         if state.trouble is None or str(state.trouble) != str(error):
             self._event(state.record, error.reason, str(error), warning=True)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from workerpool_operator.resource import Key, Pool, key_of
-from workerpool_operator.workload import DIGEST_ANNOTATION, POOL_LABEL, digest
+from workerpool_operator.workload import DIGEST_ANNOTATION, digest, pool_key
 
 Status = Mapping[str, Any]
 
@@ -21,6 +21,7 @@ class PoolRecord:
 
     key: Key
     uid: str
+    version: int
     generation: int
     pool: Pool | None
     """`None` if the resource is invalid."""
@@ -35,7 +36,6 @@ class DeploymentRecord:
     """A worker Deployment as last seen."""
 
     key: Key
-    pool: Key
     owner: str
     """The uid of its controller, or an empty string."""
     version: int
@@ -53,11 +53,8 @@ def deployment_record(body: Mapping[str, Any]) -> DeploymentRecord:
     """Return the record of a Deployment."""
     meta, spec, status = body["metadata"], body["spec"], body.get("status") or {}
     owners = meta.get("ownerReferences") or ()
-    labels = meta.get("labels") or {}
-    key = key_of(body)
     return DeploymentRecord(
-        key=key,
-        pool=Key(key.namespace, labels.get(POOL_LABEL, "")),
+        key=key_of(body),
         owner=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
         version=version_of(body),
         replicas=spec.get("replicas", 1),
@@ -78,11 +75,17 @@ def version_of(body: Mapping[str, Any]) -> int:
 
 
 class Registry:
-    """The pools and Deployments known by now; listeners hear which pool changed."""
+    """The pools and Deployments known by now; listeners hear which pool changed.
+
+    Lists, watches and answers to writes overtake each other, so the newest version wins; and a
+    list that was taken before a deletion must not bring the deleted back.
+    """
 
     def __init__(self) -> None:
         self._pools: dict[Key, PoolRecord] = {}
         self._deployments: dict[Key, DeploymentRecord] = {}
+        self._gone_pools: dict[Key, int] = {}
+        self._gone_deployments: dict[Key, int] = {}
         self._listeners: list[Callable[[Key], None]] = []
 
     def listen(self, listener: Callable[[Key], None]) -> None:
@@ -98,6 +101,11 @@ class Registry:
         """All pools."""
         return self._pools.values()
 
+    @property
+    def deployments(self) -> Iterable[DeploymentRecord]:
+        """All worker Deployments."""
+        return self._deployments.values()
+
     def pool(self, key: Key) -> PoolRecord | None:
         """Return the pool, if it is known."""
         return self._pools.get(key)
@@ -107,25 +115,38 @@ class Registry:
         return self._deployments.get(pool)
 
     def put_pool(self, record: PoolRecord) -> None:
-        """Keep `record`; an echo of the operator's own status write tells nobody."""
+        """Keep `record` unless something newer is known already.
+
+        An echo of the operator's own status write tells nobody.
+        """
         old = self._pools.get(record.key)
+        if record.version < _newest(old, self._gone_pools.get(record.key)):
+            return
         self._pools[record.key] = record
         if old is None or (old.uid, old.generation) != (record.uid, record.generation):
             self._changed(record.key)
 
-    def drop_pool(self, key: Key) -> None:
-        """Forget a deleted pool."""
-        if self._pools.pop(key, None):
+    def drop_pool(self, key: Key, version: int) -> None:
+        """Forget a pool that was deleted at `version`."""
+        old = self._pools.get(key)
+        if version < _newest(old, self._gone_pools.get(key)):
+            return
+        self._gone_pools[key] = version
+        if old is not None:
+            del self._pools[key]
             self._changed(key)
 
     def put_deployment(self, record: DeploymentRecord) -> None:
-        """Keep `record` unless something newer is known already."""
-        old = self._deployments.get(record.pool)
-        if old is not None and old.key == record.key and old.version > record.version:
+        """Keep `record` unless it is no pool's, or something newer is known already."""
+        pool = pool_key(record.key)
+        if pool is None:
             return
-        self._deployments[record.pool] = record
+        old = self._deployments.get(pool)
+        if record.version < _newest(old, self._gone_deployments.get(pool)):
+            return
+        self._deployments[pool] = record
         if record != old:
-            self._changed(record.pool)
+            self._changed(pool)
 
     def note_scale(self, pool: Key, replicas: int, version: int) -> None:
         """Take the answer to a scaling, ahead of the watch."""
@@ -133,15 +154,38 @@ class Registry:
         if old is not None and old.version < version:
             self.put_deployment(replace(old, replicas=replicas, version=version, updated=False))
 
-    def drop_deployment(self, pool: Key) -> None:
-        """Forget a deleted Deployment."""
+    def drop_deployment(self, key: Key, version: int) -> None:
+        """Forget a Deployment that was deleted at `version`."""
+        pool = pool_key(key)
+        if pool is None:
+            return
+        old = self._deployments.get(pool)
+        if version < _newest(old, self._gone_deployments.get(pool)):
+            return
+        self._gone_deployments[pool] = version
+        if old is not None:
+            del self._deployments[pool]
+            self._changed(pool)
+
+    def miss_deployment(self, pool: Key) -> None:
+        """Forget a Deployment that the API server says does not exist."""
         if self._deployments.pop(pool, None):
             self._changed(pool)
 
     def retain(self, pools: set[Key], deployments: set[Key]) -> None:
         """Forget whatever a full list did not contain: watches miss deletions."""
         for key in self._pools.keys() - pools:
-            self.drop_pool(key)
-        for pool, record in list(self._deployments.items()):
-            if record.key not in deployments:
-                self.drop_deployment(pool)
+            del self._pools[key]
+            self._changed(key)
+        for record in list(self._deployments.values()):
+            pool = pool_key(record.key)
+            if record.key not in deployments and pool is not None:
+                self.miss_deployment(pool)
+        # The next list is taken after these deletions.
+        self._gone_pools.clear()
+        self._gone_deployments.clear()
+
+
+def _newest(record: PoolRecord | DeploymentRecord | None, gone: int | None) -> int:
+    """Return the version that something must have to be news."""
+    return max(record.version if record is not None else 0, gone or 0)

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,7 +17,7 @@ import kopf
 
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.errors import ApplyFailed, InvalidResource
-from workerpool_operator.registry import PoolRecord, Registry, deployment_record
+from workerpool_operator.registry import PoolRecord, Registry, deployment_record, version_of
 from workerpool_operator.resource import GROUP, PLURAL, VERSION, key_of, parse
 from workerpool_operator.settings import Settings
 from workerpool_operator.workload import MANAGED_BY, MANAGED_BY_LABEL
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def pool_record(body: Mapping[str, Any]) -> PoolRecord:
     """Return the record of a WorkerPool; one that cannot be parsed says why."""
     meta = body["metadata"]
-    identity = key_of(body), str(meta["uid"]), int(meta["generation"])
+    identity = key_of(body), str(meta["uid"]), version_of(body), int(meta["generation"])
     status = dict(body.get("status") or {})
     try:
         return PoolRecord(*identity, parse(body), status=status)
@@ -52,27 +52,40 @@ class Watch:
         """
         namespaces = self._settings.watch_namespaces
         known_pools = {record.key for record in self._registry.pools}
-        pools = [pool_record(body) for body in await self._cluster.list_pools(namespaces)]
-        deployments = [
-            deployment_record(body) for body in await self._cluster.list_deployments(namespaces)
-        ]
-        for deployment in deployments:
-            self._registry.put_deployment(deployment)
-        for pool in pools:
-            self._registry.put_pool(pool)
-        # What a watch reported during the listing is newer than the list: it is kept.
-        appeared = {record.key for record in self._registry.pools} - known_pools
-        self._registry.retain({p.key for p in pools} | appeared, {d.key for d in deployments})
+        known_deployments = {record.key for record in self._registry.deployments}
+        pools = await self._cluster.list_pools(namespaces)
+        deployments = await self._cluster.list_deployments(namespaces)
+        for body in deployments:
+            self._registry.put_deployment(deployment_record(body))
+        for body in pools:
+            self._take_pool(body)
+        # What appeared during the listing is newer than the list: it is kept.
+        new_pools = {record.key for record in self._registry.pools} - known_pools
+        new_deployments = {record.key for record in self._registry.deployments} - known_deployments
+        self._registry.retain(
+            new_pools | {key_of(body) for body in pools},
+            new_deployments | {key_of(body) for body in deployments},
+        )
 
-    async def sweep_for_ever(self) -> None:
-        """Sweep in the safety poll's rhythm."""
+    def _take_pool(self, body: Mapping[str, Any]) -> None:
+        """Keep a pool; one that is being deleted is gone: what it owned must not be made anew."""
+        if body["metadata"].get("deletionTimestamp"):
+            self._registry.drop_pool(key_of(body), version_of(body))
+        else:
+            self._registry.put_pool(pool_record(body))
+
+    async def sweep_for_ever(self, swept: Callable[[], None]) -> None:
+        """Sweep in the safety poll's rhythm, and call `swept` after each."""
         while True:
             pause = self._settings.safety_poll_seconds * random.uniform(0.9, 1.1)  # noqa: S311
             await asyncio.sleep(pause)
             try:
                 await self.sweep()
+                swept()
             except ApplyFailed as error:
                 log.warning("sweep failed: %s", error)
+            except Exception:  # the edge of a task: the next sweep may do better
+                log.exception("sweep failed unexpectedly")
 
     async def run(self) -> None:
         """Watch until the process is told to stop (kopf takes the signals)."""
@@ -99,16 +112,16 @@ class Watch:
         async def pool_event(event: Mapping[str, Any], **_: object) -> None:
             body = event["object"]
             if event["type"] == "DELETED":
-                self._registry.drop_pool(key_of(body))
+                self._registry.drop_pool(key_of(body), version_of(body))
             else:
-                self._registry.put_pool(pool_record(body))
+                self._take_pool(body)
 
         async def deployment_event(event: Mapping[str, Any], **_: object) -> None:
-            record = deployment_record(event["object"])
+            body = event["object"]
             if event["type"] == "DELETED":
-                self._registry.drop_deployment(record.pool)
+                self._registry.drop_deployment(key_of(body), version_of(body))
             else:
-                self._registry.put_deployment(record)
+                self._registry.put_deployment(deployment_record(body))
 
         kopf.on.login(registry=registry)(login)
         kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_event)

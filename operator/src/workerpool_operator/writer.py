@@ -45,10 +45,13 @@ class _Slot:
     write: Write | None = None
     priority: Priority = Priority.REPORT
     ticket: int = 0
-    running: bool = False
+    running_since: float | None = None
+    discarded: bool = False
+    """Whether what is under way is not to be tried again."""
     attempts: int = 0
-    since: float = 0.0
     retry: asyncio.TimerHandle | None = None
+    patience: bool = False
+    """Whether the server itself asked to be left alone until the retry."""
 
 
 class Writer:
@@ -62,41 +65,46 @@ class Writer:
         self._queue: list[tuple[Priority, int, Hashable]] = []
         self._tickets = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def submit(self, slot: Hashable, priority: Priority, write: Write) -> None:
         """Have `write` performed, instead of what waits in `slot`.
 
-        One that is under way is finished first: writes in one slot never overlap.
+        One that is under way is finished first: writes in one slot never overlap. One that
+        failed gives way at once, unless the server asked for patience: then its turn is kept.
         """
         entry = self._slots.setdefault(slot, _Slot())
-        if entry.write is None:
-            entry.since = asyncio.get_running_loop().time()
+        entry.write, entry.priority, entry.discarded = write, priority, False
+        if entry.running_since is not None or (entry.retry is not None and entry.patience):
+            return
         if entry.retry is not None:
             entry.retry.cancel()
-            entry.retry = None
-        entry.write, entry.priority, entry.attempts = write, priority, 0
-        if not entry.running:
-            self._enqueue(slot, entry)
+        entry.attempts = 0
+        self._enqueue(slot, entry)
 
     def discard(self, slot: Hashable) -> None:
-        """Forget what waits in `slot`."""
+        """Forget what waits in `slot`; what is under way is finished, but not tried again."""
         entry = self._slots.get(slot)
-        if entry is not None:
+        if entry is None:
+            return
+        if entry.retry is not None:
+            entry.retry.cancel()
+        entry.write, entry.discarded = None, True
+        if entry.running_since is None:
+            del self._slots[slot]
+
+    def slowest_seconds(self) -> float:
+        """Return for how long the oldest write under way has been under way."""
+        now = asyncio.get_running_loop().time()
+        return now - min((s.running_since or now for s in self._slots.values()), default=now)
+
+    async def close(self) -> None:
+        """Finish what is under way, and start nothing any more."""
+        self._closed = True
+        for entry in self._slots.values():
             if entry.retry is not None:
                 entry.retry.cancel()
-            entry.write = None
-            if not entry.running:
-                del self._slots[slot]
-
-    def oldest_seconds(self) -> float:
-        """Return for how long the oldest write has waited for its turn."""
-        now = asyncio.get_running_loop().time()
-        waiting = (s.since for s in self._slots.values() if s.write and s.retry is None)
-        return now - min(waiting, default=now)
-
-    async def idle(self) -> None:
-        """Wait until nothing is under way."""
-        while self._tasks:
+        if self._tasks:
             await asyncio.wait(self._tasks)
 
     def _enqueue(self, slot: Hashable, entry: _Slot) -> None:
@@ -107,12 +115,13 @@ class Writer:
 
     def _pump(self) -> None:
         """Start what may start."""
-        while self._queue and len(self._tasks) < self._limit:
+        while self._queue and len(self._tasks) < self._limit and not self._closed:
             _, ticket, slot = heapq.heappop(self._queue)
             entry = self._slots.get(slot)
-            if entry is None or entry.ticket != ticket or entry.write is None or entry.running:
+            if entry is None or entry.ticket != ticket or entry.write is None:
                 continue  # replaced or discarded meanwhile
-            write, entry.write, entry.running = entry.write, None, True
+            write, entry.write = entry.write, None
+            entry.running_since = asyncio.get_running_loop().time()
             task = asyncio.create_task(self._perform(slot, entry, write))
             self._tasks.add(task)
             task.add_done_callback(self._done)
@@ -123,6 +132,7 @@ class Writer:
 
     async def _perform(self, slot: Hashable, entry: _Slot, write: Write) -> None:
         delay: float | None = None
+        entry.patience = False
         try:
             await write()
             entry.attempts = 0
@@ -131,21 +141,27 @@ class Writer:
         except ApplyFailed as error:
             self._failed(slot, error)
             entry.attempts += 1
+            entry.patience = isinstance(error, Throttled)
             delay = _delay(entry.attempts, error)
-        except Exception:  # the edge of a task: a defect must not stop the other writes
+        except Exception as error:  # the edge of a task: a defect must not stop other writes
             log.exception("a write failed unexpectedly", extra={"slot": str(slot)})
+            failure = ApplyFailed(f"the operator failed: {error!r}")
+            self._failed(slot, failure)
+            entry.attempts += 1
+            delay = _delay(entry.attempts, failure)
         finally:
-            entry.running = False
+            entry.running_since = None
         self._continue(slot, entry, write, delay)
 
     def _continue(self, slot: Hashable, entry: _Slot, write: Write, delay: float | None) -> None:
-        """Queue what came meanwhile, or else the failed write again, or else free the slot."""
-        if entry.write is not None:
-            self._enqueue(slot, entry)
-        elif delay is not None:
-            entry.write = write
+        """Perform what came meanwhile, or else the failed write again, or else free the slot."""
+        if delay is not None and not entry.discarded and (entry.write is None or entry.patience):
+            entry.write = entry.write or write
             loop = asyncio.get_running_loop()
             entry.retry = loop.call_later(delay, self._enqueue, slot, entry)
+        elif entry.write is not None:
+            entry.attempts = 0
+            self._enqueue(slot, entry)
         elif self._slots.get(slot) is entry:
             del self._slots[slot]
 
