@@ -3,6 +3,9 @@
 It knows HTTP and what Health and Metrics say; it decides nothing.
 """
 
+import errno
+import socket
+import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -25,13 +28,12 @@ class Server:
             }
 
         try:
-            self._server = ThreadingHTTPServer(("", port), Handler)
+            self._server = _listen(port, Handler)
         except OSError as error:
             raise ConfigError(
                 f"WORKERPOOL_HTTP_PORT {port} cannot be listened on: {error.strerror}; "
                 "choose another, or 0 for any free one"
             ) from error
-        self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="http", daemon=True
@@ -43,6 +45,33 @@ class Server:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Ipv4Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Bind without asking DNS for our own name, which can take seconds in a new pod."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+
+
+class _DualStackServer(_Ipv4Server):
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """Listen on every address the pod may be probed at; some kernels have no IPv6."""
+    try:
+        return _DualStackServer(("::", port), handler)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise
+        return _Ipv4Server(("", port), handler)
 
 
 def _verdict(problems: tuple[str, ...]) -> tuple[int, str]:

@@ -115,6 +115,8 @@ class Leases:
         self._client = client
         self._keys = keys
         self._lease_ms = _ms(lease)
+        # A blocked BLMOVE must end before the worker that sent it can be struck off.
+        self._block_longest = min(BLOCK_LONGEST, lease / 2)
 
     def claim(
         self,
@@ -142,11 +144,11 @@ class Leases:
             spent=verdict == b"spent",
         )
 
-    def wait(self, worker: str, longest: timedelta = BLOCK_LONGEST) -> bool:
+    def wait(self, worker: str, longest: timedelta) -> bool:
         """Wait until a job lies in the worker's landing (True) or time is up (False)."""
         enlist = script("enlist")
         # A block of 0 would be for ever.
-        block = max(min(longest, BLOCK_LONGEST), timedelta(milliseconds=1)).total_seconds()
+        block = max(min(longest, self._block_longest), timedelta(milliseconds=1)).total_seconds()
         keys = self._keys
         with self._translated():
             # One write: nothing can come between being known and landing a job.
