@@ -8,6 +8,7 @@ import base64
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -100,14 +101,16 @@ class Cluster:
 
         Applied without a count, a new Deployment would start at one replica. So the owner sends
         it once, and the scaler claims the same value at once: what the owner leaves out of its
-        next apply then stays, because somebody else still holds it.
+        next apply then stays, because somebody else still holds it. The digest comes with the
+        claim, so that a Deployment without one is known to lack its last step.
         """
+        metadata = {n: v for n, v in manifest["metadata"].items() if n != "annotations"}
         spec = manifest["spec"] | {"replicas": replicas}
-        await self.apply_deployment(key, manifest | {"spec": spec})
+        await self.apply_deployment(key, manifest | {"metadata": metadata, "spec": spec})
         claim = {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": key.name},
+            "metadata": {"name": key.name, "annotations": manifest["metadata"]["annotations"]},
             "spec": {"replicas": replicas},
         }
         return await self._apply(_path(_APPS, "deployments", key), claim, SCALER)
@@ -134,10 +137,13 @@ class Cluster:
         await self._request("POST", path, event)
 
     async def read_secret(self, key: Key) -> dict[str, str]:
-        """Return a Secret's entries, decoded."""
+        """Return a Secret's entries, decoded; what is no text is left out."""
         secret = await self._request("GET", _path("/api/v1", "secrets", key))
-        data = secret.get("data") or {}
-        return {name: base64.b64decode(value).decode() for name, value in data.items()}
+        entries = {}
+        for name, value in (secret.get("data") or {}).items():
+            with suppress(UnicodeDecodeError):
+                entries[name] = base64.b64decode(value).decode()
+        return entries
 
     async def _apply(self, path: str, manifest: Document, manager: str) -> Document:
         query = {"fieldManager": manager, "force": "true"}
@@ -214,6 +220,7 @@ def _refusal(
         message = text[:200].decode(errors="replace")
     words = f"{what}: {status} {message}"
     retry_after = headers.get("Retry-After", "")
+    patience = float(retry_after) if retry_after.isdecimal() else 1.0  # a proxy may send a date
     match status:
         case 403:
             return Forbidden(words)
@@ -222,6 +229,6 @@ def _refusal(
         case 409:
             return Conflict(words)
         case 429 | 503:
-            return Throttled(words, retry_after=float(retry_after or 1))
+            return Throttled(words, retry_after=patience)
         case _:
             return ApplyFailed(words)

@@ -10,9 +10,10 @@ import itertools
 import logging
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import TypeGuard
 
 from workerpool_operator import workload
 from workerpool_operator.cluster import Cluster
@@ -59,7 +60,8 @@ class _State:
     """The digest of the manifest whose apply waits or is under way."""
     live: str = ""
     """The digest of the Deployment's spec after the last apply: a difference is an edit."""
-    trouble: ApplyFailed | None = None
+    troubles: dict[str, ApplyFailed] = field(default_factory=dict)
+    """Why a kind of write fails, while it does."""
     reported: Document | None = None
     reported_at: float = float("-inf")
     report_timer: asyncio.TimerHandle | None = None
@@ -144,9 +146,12 @@ class Reconciler:
             return
         if state is None:
             state = self._states[key] = _State(record, reported=dict(record.status))
+        edited = state.record.generation != record.generation
         if state.record is not record or state.manifest is None:
             state.record, state.manifest = record, self._manifest(record)
         self._follow(key, state)
+        if edited and state.reader is not None:  # a new policy may call for ticks at once
+            self._readers[state.reader.endpoint][0].poke(state.reader.queue)
         if record.pool is not None and state.manifest is not None:
             self._ensure_workload(record.pool, state, state.manifest)
         self._decide(key, state, told=None)
@@ -265,9 +270,10 @@ class Reconciler:
         """Have the Deployment created or corrected if it is not as the pool wants it."""
         wanted = manifest["metadata"]["annotations"][workload.DIGEST_ANNOTATION]
         deployment = self._registry.deployment(pool.key)
-        if deployment is not None and deployment.owner == pool.uid:
+        if _complete(deployment, pool):
             state.live = state.live or deployment.live
             if (deployment.applied, deployment.live) == (wanted, state.live):
+                self._settle(pool.key, state)
                 return
             write = partial(self._apply, pool, state, manifest)
         else:
@@ -277,22 +283,31 @@ class Reconciler:
         state.applying = wanted
         self.writer.submit((pool.key, "workload"), Priority.WORKLOAD, write)
 
+    def _settle(self, key: Key, state: _State) -> None:
+        """Drop what would still be applied: the Deployment is as it is wanted."""
+        if state.applying:
+            state.applying = ""
+            self.writer.discard((key, "workload"))
+        state.troubles.pop("workload", None)
+
     async def _create(self, pool: Pool, state: _State, manifest: Document) -> None:
         """Create the Deployment, unless the name is taken by somebody else's."""
         key = workload.deployment_key(pool.key)
+        replicas = pool.policy.min_replicas
         try:
             found = deployment_record(await self._cluster.read_deployment(key))
         except NotFound:
-            body = await self._cluster.create_deployment(key, manifest, pool.policy.min_replicas)
-            self._applied(pool, state, body)
-            self._event(state.record, "Created", f"Created the Deployment {key.name}.")
-            return
-        if found.owner != pool.uid:
+            found = None
+        if found is not None and found.owner != pool.uid:
             raise Conflict(
                 f"A Deployment {key} exists and does not belong to this pool: delete or rename "
                 f"it, or give the pool another name.",
             )
-        await self._apply(pool, state, manifest)
+        if found is not None:
+            replicas = found.replicas
+        self._applied(pool, state, await self._cluster.create_deployment(key, manifest, replicas))
+        if found is None:
+            self._event(state.record, "Created", f"Created the Deployment {key.name}.")
 
     async def _apply(self, pool: Pool, state: _State, manifest: Document) -> None:
         key = workload.deployment_key(pool.key)
@@ -300,7 +315,8 @@ class Reconciler:
 
     def _applied(self, pool: Pool, state: _State, body: Document) -> None:
         record = deployment_record(body)
-        state.live, state.applying, state.trouble = record.live, "", None
+        state.live, state.applying = record.live, ""
+        state.troubles.pop("workload", None)
         log.info(
             "Deployment applied", extra={"pool": str(pool.key), "deployment": record.key.name}
         )
@@ -311,7 +327,7 @@ class Reconciler:
     def _decide(self, key: Key, state: _State, *, told: float | None) -> None:
         pool, reading = state.record.pool, state.reading
         deployment = self._registry.deployment(key)
-        if pool is None or reading is None or deployment is None or deployment.owner != pool.uid:
+        if pool is None or reading is None or not _complete(deployment, pool):
             return
         observation = Observation(
             self._clock(), deployment.replicas, reading if isinstance(reading, Backlog) else None
@@ -321,7 +337,13 @@ class Reconciler:
         state.history = decision.history
         if before is None or before.reason is not decision.reason:
             self._count_decision(key, decision)
-        if decision.desired in (deployment.replicas, state.scaling_to):
+        if decision.desired == state.scaling_to:
+            return
+        if decision.desired == deployment.replicas:
+            state.troubles.pop("scale", None)
+            if state.scaling_to is not None:  # what was decided before no longer holds
+                state.scaling_to = None
+                self.writer.discard((key, "scale"))
             return
         priority = Priority.DOWN
         if decision.desired > deployment.replicas:
@@ -345,7 +367,10 @@ class Reconciler:
         scale = await self._cluster.scale_deployment(deployment.key, decision.desired)
         if told is not None:
             self.metrics.reaction.observe(asyncio.get_running_loop().time() - told)
-        state.scaled_at, state.scaling_to, state.trouble = self._clock(), None, None
+        state.scaled_at = self._clock()
+        if state.scaling_to == decision.desired:
+            state.scaling_to = None
+        state.troubles.pop("scale", None)
         note = f"Scaled from {deployment.replicas} to {decision.desired}: {decision.message}"
         log.info(
             note,
@@ -395,7 +420,7 @@ class Reconciler:
             self._registry.deployment(key),
             state.reading,
             state.decision,
-            state.trouble,
+            next(iter(state.troubles.values()), None),
             state.scaled_at,
         )
         status = status_document(situation, state.reported or {}, self._clock())
@@ -417,17 +442,16 @@ class Reconciler:
         self.metrics.write_failures.labels(kind=kind, error=type(error).__name__).inc()
         log.warning("%s not written: %s", kind, error, extra={"pool": str(key)})
         state = self._states.get(key)
-        if state is None or kind == "status":
+        if state is None or kind not in {"workload", "scale"}:
             return
-        if kind == "scale":
-            state.scaling_to = None
         if isinstance(error, NotFound):
-            state.applying = ""
+            state.applying, state.scaling_to = "", None
             self._registry.miss_deployment(key)  # the pool itself is watched
             return
-        if state.trouble is None or str(state.trouble) != str(error):
+        before = state.troubles.get(kind)
+        if before is None or str(before) != str(error):
             self._event(state.record, error.reason, str(error), warning=True)
-        state.trouble = error
+        state.troubles[kind] = error
         self._report(key, state)
 
     def _gauges(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
@@ -446,3 +470,11 @@ class Reconciler:
                 values["ready_replicas"] = deployment.ready
             gauges[(key.namespace, key.name)] = values
         return gauges
+
+
+def _complete(deployment: DeploymentRecord | None, pool: Pool) -> TypeGuard[DeploymentRecord]:
+    """Return whether the pool's own Deployment exists, made to its last step.
+
+    Until the last one (`Cluster.create_deployment`), scaling it would be undone by that step.
+    """
+    return deployment is not None and deployment.owner == pool.uid and bool(deployment.applied)
