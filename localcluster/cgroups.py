@@ -23,7 +23,7 @@ class Hierarchies:
     """Where the control groups are mounted.
 
     `version` is 1 as soon as any controller is bound to a hierarchy of its own; `roots` are then
-    all of those, otherwise the single root of version 2.
+    all of those and, in a hybrid, that of version 2, which has no controllers left.
     """
 
     version: int
@@ -52,7 +52,7 @@ def parse_mounts(mounts: str) -> Hierarchies:
     if first:
         if not {root.name for root in first} & {"pids", "systemd"}:
             raise Unsupported("the control group hierarchies lack `pids`; mount it and try again")
-        return Hierarchies(1, tuple(first))
+        return Hierarchies(1, (*first, *second))
     if second:
         return Hierarchies(2, (second[0],))
     raise Unsupported("no control groups are mounted; a kubelet cannot run here")

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from localcluster import (
     components,
     controlplane,
     kernel,
+    mounts,
     network,
     node,
     objects,
@@ -80,8 +82,9 @@ def load_images(layout: Layout, archives: list[Path]) -> None:
     for archive in archives:
         if not archive.is_file():
             raise LocalClusterError(f"{archive}: no such file; run `build-images` first")
-        for each in node.plan(NODES):
-            runtime.load(each, archive.resolve())
+    with ThreadPoolExecutor() as pool:
+        # All results are asked for, so that an error of any node is raised here.
+        list(pool.map(lambda each: _load(layout, each, archives), node.plan(NODES)))
 
 
 def inspect(layout: Layout) -> Status:
@@ -99,6 +102,15 @@ def inspect(layout: Layout) -> Status:
 def kubectl(layout: Layout, *words: str, stdin: str | None = None) -> str:
     """Run kubectl as administrator and return what it printed."""
     return run([*_kubectl(layout), *words], stdin=stdin, timeout_seconds=60)
+
+
+def _load(layout: Layout, each: node.Node, archives: list[Path]) -> None:
+    """Import archives into one node, except those of ours that it has: their names are digests."""
+    present = runtime.loaded(each)
+    for archive in map(Path.resolve, archives):
+        ours = archive.parent == layout.images
+        if not (ours and runtime.names_in(archive) <= present):
+            runtime.load(each, archive)
 
 
 def _kubectl(layout: Layout) -> list[str]:
@@ -221,15 +233,5 @@ def _remove(layout: Layout) -> None:
     cgroups.remove(hierarchies)
     node.remove_fixed_folders()
     if layout.state.exists():
-        _refuse_mounted(layout.state)
+        mounts.refuse_below(layout.state)
         shutil.rmtree(layout.state)
-
-
-def _refuse_mounted(folder: Path) -> None:
-    """Raise if something is mounted below a folder: deleting would reach into it."""
-    table = Path("/proc/self/mountinfo").read_text().splitlines()
-    mounted = [line.split()[4] for line in table]
-    if inside := [point for point in mounted if Path(point).is_relative_to(folder)]:
-        raise LocalClusterError(
-            f"something is mounted in {folder}: {', '.join(inside)}; unmount it and try again"
-        )

@@ -9,7 +9,7 @@ No namespace has a route to the outside: what runs in the cluster cannot leave t
 import json
 from pathlib import Path
 
-from localcluster import addresses
+from localcluster import addresses, mounts
 from localcluster.commands import run, succeeds
 from localcluster.errors import Unsupported
 
@@ -84,6 +84,8 @@ def remove() -> None:
         run(["ip", "netns", "delete", name])
     if _is_up():
         run(["ip", "link", "delete", UPLINK])
+    if _NAMESPACES in mounts.points() and not any(_NAMESPACES.iterdir()):
+        run(["umount", _NAMESPACES])  # `ip netns add` mounts it for its own use
 
 
 def existing() -> list[str]:

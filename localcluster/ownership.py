@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from localcluster import mounts
 from localcluster.commands import run, wait_until
 from localcluster.errors import OwnedElsewhere
 from localcluster.layout import RUN
@@ -68,7 +69,7 @@ def check(checkout: Path) -> None:
 
 def claim(checkout: Path, *, is_complete: bool) -> None:
     """Write down whose cluster it is; before anything of it exists, and again when it is whole."""
-    if not RUN.is_mount():
+    if RUN not in mounts.points():
         RUN.mkdir(parents=True, exist_ok=True)
         run(["mount", "-t", "tmpfs", "-o", "mode=755,size=16m", "localcluster", RUN])
         run(["mount", "--make-private", RUN])
@@ -79,11 +80,9 @@ def claim(checkout: Path, *, is_complete: bool) -> None:
 
 def release() -> None:
     """Forget the owner, and with it the namespaces that were held there; the last step of all."""
-    if RUN.is_mount():
-        for held in RUN.iterdir():
-            if os.path.ismount(held):
-                run(["umount", "--lazy", held])
-        run(["umount", "--lazy", RUN])
+    for point in reversed(mounts.points()):
+        if point.is_relative_to(RUN):
+            run(["umount", "--lazy", point])
     if RUN.is_dir():
         RUN.rmdir()
 

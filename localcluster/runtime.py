@@ -34,6 +34,15 @@ def load(node: Node, archive: Path) -> None:
     run([*_ctr(node), "images", "import", archive], timeout_seconds=300)
 
 
+def names_in(archive: Path) -> frozenset[str]:
+    """Return the names of the images in a docker-archive."""
+    with tarfile.open(archive) as tar:
+        manifest = tar.extractfile("manifest.json")
+        if manifest is None:
+            raise LocalClusterError(f"{archive} is no docker-archive: it has no manifest.json")
+        return frozenset(name for image in json.load(manifest) for name in image["RepoTags"])
+
+
 def loaded(node: Node) -> frozenset[str]:
     """Return the names of the images that a node has."""
     return frozenset(run([*_ctr(node), "images", "ls", "-q"]).split())
