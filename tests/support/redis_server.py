@@ -59,8 +59,7 @@ class RedisServer:
     def folder(self) -> Path:
         """Where its data, socket and log lie."""
         if self._folder is None:
-            message = "this RedisServer is not running; use it in a with statement"
-            raise RedisServerError(message)
+            raise RedisServerError("this RedisServer is not running; use it in a with statement")
         return self._folder
 
     @property
@@ -70,8 +69,9 @@ class RedisServer:
 
     def __enter__(self) -> Self:
         if shutil.which(self._command) is None:
-            message = f"{self._command} is not installed; install it (Debian: apt-get install redis-server)"
-            raise RedisServerError(message)
+            raise RedisServerError(
+                f"{self._command} is not installed; on Debian: apt-get install redis-server"
+            )
         # A unix socket's path is limited to 107 bytes, and pytest's tmp_path often is longer.
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         try:
@@ -130,8 +130,7 @@ class RedisServer:
 
     def _launch(self) -> None:
         if self._process is not None:
-            message = f"redis-server {self._process.pid} runs already"
-            raise RedisServerError(message)
+            raise RedisServerError(f"redis-server {self._process.pid} runs already")
         config = {
             "port": str(self.port),
             "bind": "127.0.0.1",
@@ -154,15 +153,13 @@ class RedisServer:
         while not self._answers():
             if process.poll() is not None:
                 self._process = None
-                message = (
+                raise RedisServerError(
                     f"redis-server ended with {process.returncode} while starting:\n{self._log()}"
                 )
-                raise RedisServerError(message)
             if time.monotonic() > deadline:
-                message = (
+                raise RedisServerError(
                     f"redis-server did not answer in {START_DEADLINE_SECONDS} s:\n{self._log()}"
                 )
-                raise RedisServerError(message)
             time.sleep(0.01)
 
     def _answers(self) -> bool:
@@ -177,8 +174,7 @@ class RedisServer:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            message = "redis-server is not running"
-            raise RedisServerError(message)
+            raise RedisServerError("redis-server is not running")
         return self._process
 
     def _remove(self) -> None:

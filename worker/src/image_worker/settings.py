@@ -20,6 +20,7 @@ REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 MAX_PORT = 65535
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 
 
 class CpuPolicy(StrEnum):
@@ -113,10 +114,10 @@ def read(environ: Mapping[str, str]) -> Settings:
         job_timeout=reader.seconds("JOB_TIMEOUT_SECONDS", 120, least=1, most=86_400),
         max_attempts=reader.integer("JOB_MAX_ATTEMPTS", 5, least=1, most=100),
         lease=reader.seconds("LEASE_SECONDS", 15, least=1, most=3_600),
-        cpu_policy=reader.parsed("CPU_POLICY", "Shared", CpuPolicy.SHARED, CpuPolicy),
+        cpu_policy=reader.parsed("CPU_POLICY", "Shared", CpuPolicy.SHARED, _one_of(CpuPolicy)),
         http_port=reader.integer("HTTP_PORT", 8081, least=0, most=MAX_PORT),
         log_level=reader.parsed("LOG_LEVEL", "INFO", "INFO", _log_level),
-        log_format=reader.parsed("LOG_FORMAT", "json", LogFormat.JSON, LogFormat),
+        log_format=reader.parsed("LOG_FORMAT", "json", LogFormat.JSON, _one_of(LogFormat)),
     )
     reader.finish()
     return settings
@@ -154,10 +155,9 @@ class _Reader:
 
     def integer(self, name: str, default: int, *, least: int, most: int) -> int:
         def parse(value: str) -> int:
-            number = int(value)
-            if not least <= number <= most:
+            if not (value.isdecimal() and least <= int(value) <= most):
                 raise ValueError(f"write a whole number from {least} to {most}")
-            return number
+            return int(value)
 
         return self.parsed(name, str(default), default, parse)
 
@@ -191,6 +191,15 @@ def _images(reader: _Reader) -> ImageSettings:
 
 def _path(value: str | None) -> Path | None:
     return None if value is None else Path(value)
+
+
+def _one_of(kind: type[E]) -> Callable[[str], E]:
+    def parse(value: str) -> E:
+        if value not in {str(word) for word in kind}:
+            raise ValueError(f"write {' or '.join(kind)}")
+        return kind(value)
+
+    return parse
 
 
 def _log_level(value: str) -> str:

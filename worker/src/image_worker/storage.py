@@ -31,10 +31,11 @@ def read(root: Path, path: PurePosixPath, *, max_bytes: int) -> bytes:
     """
     with _translated(path), _folder_of(root, path, create=False) as folder:
         file = os.open(path.name, _READ, dir_fd=folder)
+        state = os.fstat(file)
+        if not stat.S_ISREG(state.st_mode):
+            os.close(file)
+            raise RejectedJob("NotAFile", f"{path} is not a regular file")
         with open(file, "rb") as stream:  # noqa: PTH123 (a descriptor, not a path)
-            state = os.fstat(file)
-            if not stat.S_ISREG(state.st_mode):
-                raise RejectedJob("NotAFile", f"{path} is not a regular file")
             if state.st_size > max_bytes:
                 raise RejectedJob(
                     "FileTooLarge", f"{path} has {state.st_size} bytes; {max_bytes} are the most"

@@ -1,0 +1,107 @@
+import contextlib
+import json
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_worker.errors import RejectedJob
+from image_worker.job import MAX_PAYLOAD_BYTES, parse, refuse_oversize
+
+
+def payload(filename: object) -> bytes:
+    return json.dumps({"filename": filename}).encode()
+
+
+@pytest.mark.parametrize(
+    ("filename", "output"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("a.JPG", "a.JPG"),
+        ("a.jpeg", "a.jpeg"),
+        ("a.png", "a.png.jpg"),
+        ("a", "a.jpg"),
+        ("2026/11/a.webp", "2026/11/a.webp.jpg"),
+        ("./a.jpg", "a.jpg"),
+        ("a//b.jpg", "a/b.jpg"),
+        ("photo.jpg.bak", "photo.jpg.bak.jpg"),
+        ("ärger/日本.jpg", "ärger/日本.jpg"),
+        ("a\\b.jpg", "a\\b.jpg"),
+        (".hidden.jpg", ".hidden.jpg"),
+        ("...", "....jpg"),
+    ],
+)
+def test_the_output_is_named_after_the_photo(filename: str, output: str) -> None:
+    assert parse(payload(filename)).output == PurePosixPath(output)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "BadJson"),
+        (b"{", "BadJson"),
+        (b"\xff\xfe\x00", "BadJson"),
+        (b"\x00", "BadJson"),
+        (b"[" * 100_000, "BadJson"),
+        (b"1" * 10_000, "BadJson"),
+        (b'{"filename": "a.jpg"} trailing', "BadJson"),
+        (b"null", "BadPayload"),
+        (b"[]", "BadPayload"),
+        (b'"a.jpg"', "BadPayload"),
+        (b"42", "BadPayload"),
+        (b"{}", "MissingFilename"),
+        (b'{"Filename": "a.jpg"}', "MissingFilename"),
+        (payload(None), "BadFilename"),
+        (payload(7), "BadFilename"),
+        (payload(["a.jpg"]), "BadFilename"),
+        (payload(""), "BadFilename"),
+        (payload("."), "BadFilename"),
+        (payload("/etc/passwd"), "BadFilename"),
+        (payload("//etc/passwd"), "BadFilename"),
+        (payload(".."), "BadFilename"),
+        (payload("../a.jpg"), "BadFilename"),
+        (payload("a/../../b.jpg"), "BadFilename"),
+        (payload("a/.."), "BadFilename"),
+        (payload("a\0.jpg"), "BadFilename"),
+        (b'{"filename": "\\ud800.jpg"}', "BadFilename"),
+        (payload("x" * 256), "BadFilename"),
+        (payload("é" * 128), "BadFilename"),
+        (payload("x" * 252), "BadFilename"),
+        (payload("/".join("x" * 200 for _ in range(30))), "BadFilename"),
+    ],
+)
+def test_what_is_no_job_is_rejected_with_a_reason(raw: bytes, reason: str) -> None:
+    with pytest.raises(RejectedJob) as caught:
+        parse(raw)
+    assert caught.value.reason == reason
+    assert caught.value.sentence
+
+
+def test_unknown_fields_are_the_producers_own_business() -> None:
+    assert parse(b'{"filename": "a.jpg", "user": 7}').source == PurePosixPath("a.jpg")
+
+
+def test_a_payload_is_refused_by_its_length_alone() -> None:
+    refuse_oversize(b" " * MAX_PAYLOAD_BYTES)
+    with pytest.raises(RejectedJob, match="push the name of the file, not the file"):
+        refuse_oversize(b" " * (MAX_PAYLOAD_BYTES + 1))
+
+
+@given(st.text() | st.from_regex(r"[./a\\\x00]{0,12}", fullmatch=True))
+def test_no_accepted_path_leads_out_of_its_folder(filename: str) -> None:
+    try:
+        job = parse(payload(filename))
+    except RejectedJob:
+        return
+    for path in (job.source, job.output):
+        assert path.parts
+        assert not path.is_absolute()
+        assert not {"..", ".", ""} & set(path.parts)
+        assert "\0" not in str(path)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_but_a_rejection(raw: bytes) -> None:
+    with contextlib.suppress(RejectedJob):
+        parse(raw)

@@ -1,0 +1,118 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from image_worker.errors import ConfigError
+from image_worker.settings import CpuPolicy, LogFormat, read, read_images
+
+LEAST = {"WORKERPOOL_QUEUE": "queue:images", "WORKERPOOL_REDIS_URL": "redis://redis:6379/0"}
+
+
+def test_two_variables_are_enough() -> None:
+    settings = read(LEAST)
+    assert settings.keys.list == "queue:images"
+    assert settings.keys.prefix == "{queue:images}:"
+    assert settings.redis.url == "redis://redis:6379/0"
+    assert settings.redis.password is None
+    assert settings.job_timeout == timedelta(seconds=120)
+    assert settings.max_attempts == 5
+    assert settings.lease == timedelta(seconds=15)
+    assert settings.cpu_policy is CpuPolicy.SHARED
+    assert settings.images.input_dir == Path("/photos/in")
+    assert settings.images.output_dir == Path("/photos/out")
+    assert settings.images.longest_side == 256
+    assert settings.http_port == 8081
+    assert settings.log_format is LogFormat.JSON
+
+
+def test_every_variable_is_read() -> None:
+    settings = read(
+        {
+            "WORKERPOOL_QUEUE": "q:{eu}:images",
+            "WORKERPOOL_REDIS_URL": "rediss://redis.example:6380/3",
+            "WORKERPOOL_REDIS_USERNAME": "worker",
+            "WORKERPOOL_REDIS_PASSWORD": "secret",
+            "WORKERPOOL_REDIS_CA_FILE": "/ca.crt",
+            "WORKERPOOL_JOB_TIMEOUT_SECONDS": "30",
+            "WORKERPOOL_JOB_MAX_ATTEMPTS": "3",
+            "WORKERPOOL_LEASE_SECONDS": "5",
+            "WORKERPOOL_CPU_POLICY": "Exclusive",
+            "WORKERPOOL_NAMESPACE": "photos",
+            "WORKERPOOL_POOL": "images",
+            "WORKERPOOL_POD": "images-worker-1",
+            "WORKERPOOL_NODE": "node-1",
+            "WORKERPOOL_INPUT_DIR": "/in",
+            "WORKERPOOL_OUTPUT_DIR": "/out",
+            "WORKERPOOL_THUMBNAIL_PIXELS": "1024",
+            "WORKERPOOL_HTTP_PORT": "9000",
+            "WORKERPOOL_LOG_LEVEL": "debug",
+            "WORKERPOOL_LOG_FORMAT": "text",
+        }
+    )
+    assert settings.keys.prefix == "q:{eu}:images:"
+    assert (settings.redis.username, settings.redis.password) == ("worker", "secret")
+    assert settings.redis.ca_file == Path("/ca.crt")
+    assert settings.job_timeout == timedelta(seconds=30)
+    assert settings.max_attempts == 3
+    assert settings.lease == timedelta(seconds=5)
+    assert settings.cpu_policy is CpuPolicy.EXCLUSIVE
+    assert settings.origin.namespace == "photos"
+    assert settings.origin.pool == "images"
+    assert settings.origin.pod == "images-worker-1"
+    assert settings.origin.node == "node-1"
+    assert settings.images.input_dir == Path("/in")
+    assert settings.images.output_dir == Path("/out")
+    assert settings.images.longest_side == 1024
+    assert settings.http_port == 9000
+    assert settings.log_level == "DEBUG"
+    assert settings.log_format is LogFormat.TEXT
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("QUEUE", "", "1 to 512 characters"),
+        ("QUEUE", "with space", "no spaces"),
+        ("QUEUE", "a{}b", "exactly one hash tag"),
+        ("REDIS_URL", "", "redis://redis:6379/0"),
+        ("REDIS_URL", "http://redis", "redis://redis:6379/0"),
+        ("REDIS_URL", "redis://", "the host is missing"),
+        ("REDIS_URL", "redis://user:secret@redis", "REDIS_USERNAME and REDIS_PASSWORD"),
+        ("REDIS_URL", "redis://redis:99999", "Port out of range"),
+        ("JOB_TIMEOUT_SECONDS", "0", "from 1 to 86400"),
+        ("JOB_TIMEOUT_SECONDS", "soon", "whole number from 1 to 86400"),
+        ("JOB_MAX_ATTEMPTS", "101", "from 1 to 100"),
+        ("LEASE_SECONDS", "-3", "from 1 to 3600"),
+        ("CPU_POLICY", "exclusive", "Exclusive or Shared"),
+        ("INPUT_DIR", "photos", "absolute path"),
+        ("OUTPUT_DIR", "/photos/in", "would replace the photos"),
+        ("THUMBNAIL_PIXELS", "0", "from 1 to 16384"),
+        ("HTTP_PORT", "70000", "from 0 to 65535"),
+        ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR"),
+        ("LOG_FORMAT", "xml", "json or text"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_the_remedy(name: str, value: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read({**LEAST, f"WORKERPOOL_{name}": value})
+    (line,) = str(caught.value).splitlines()[1:]
+    assert f"WORKERPOOL_{name} " in line
+    assert hint in line
+
+
+def test_all_mistakes_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read({"WORKERPOOL_LEASE_SECONDS": "x", "WORKERPOOL_CPU_POLICY": "y"})
+    text = str(caught.value)
+    names = ("QUEUE", "REDIS_URL", "LEASE_SECONDS", "CPU_POLICY")
+    assert all(f"WORKERPOOL_{name}" in text for name in names)
+
+
+def test_a_password_never_shows_in_a_representation() -> None:
+    settings = read({**LEAST, "WORKERPOOL_REDIS_PASSWORD": "hunter2"})
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_child_reads_its_part_without_the_rest() -> None:
+    assert read_images({"WORKERPOOL_THUMBNAIL_PIXELS": "64"}).longest_side == 64

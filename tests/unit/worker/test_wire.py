@@ -1,0 +1,62 @@
+import socket
+import struct
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_worker import wire
+
+OUTCOMES = [
+    wire.Done("ü\n.jpg", 12, 3, 4, 5),
+    wire.Rejected("BadJson", "no\nJSON"),
+    wire.Failed("Storage", "disk full"),
+]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_an_outcome_survives_the_wire(outcome: wire.Outcome) -> None:
+    assert wire.decode_outcome(wire.encode(outcome)) == outcome
+
+
+def test_ready_survives_the_wire() -> None:
+    ready = wire.Ready(pid=7, cpus=(0, 3))
+    assert wire.decode_ready(wire.encode(ready)) == ready
+
+
+@given(st.lists(st.binary(max_size=100), max_size=5))
+def test_frames_keep_their_borders_whatever_they_hold(bodies: list[bytes]) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for body in bodies:
+            wire.send(ours, body)
+        assert [wire.receive(theirs) for _ in bodies] == bodies
+
+
+def test_a_frame_larger_than_any_socket_buffer_arrives_whole() -> None:
+    body = bytes(range(256)) * 8000
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = threading.Thread(target=wire.send, args=(ours, body))
+        sender.start()
+        assert wire.receive(theirs) == body
+        sender.join()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0", struct.pack(">I", 5), struct.pack(">I", 5) + b"abc"])
+def test_an_end_in_the_middle_of_a_frame_is_an_end(sent: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        with ours:
+            ours.sendall(sent)
+        with pytest.raises(EOFError):
+            wire.receive(theirs)
+
+
+def test_a_senseless_length_is_not_waited_for() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(b"\xff\xff\xff\xff")
+        with pytest.raises(EOFError, match="lost its mind"):
+            wire.receive(theirs)
