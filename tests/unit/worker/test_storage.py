@@ -107,7 +107,13 @@ def test_a_missing_root_says_that_the_volume_may_be_missing(tmp_path: Path) -> N
         read(tmp_path / "nothing", "a.jpg")
     assert caught.value.reason == "MissingFolder"
     with pytest.raises(TransientFailure, match="is its volume mounted"):
-        storage.write(tmp_path / "nothing", P("a.jpg"), b"x")
+        storage.write(tmp_path / "nothing" / "out", P("a.jpg"), b"x")
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_the_output_folder_of_a_new_volume_is_made(tmp_path: Path) -> None:
+    storage.write(tmp_path / "out", P("a.jpg"), b"x")
+    assert (tmp_path / "out" / "a.jpg").read_bytes() == b"x"
 
 
 def test_folders_and_pipes_are_no_files(root: Path) -> None:

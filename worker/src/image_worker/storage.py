@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from image_worker.errors import RejectedJob, TransientFailure
@@ -66,12 +66,7 @@ def write(root: Path, path: PurePosixPath, data: bytes) -> None:
 @contextmanager
 def _folder_of(root: Path, path: PurePosixPath, *, create: bool) -> Iterator[int]:
     """Open the folder that holds the path's last part, walking down from the root."""
-    try:
-        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise TransientFailure(
-            "MissingFolder", f"the folder {root} does not exist; is its volume mounted?"
-        ) from error
+    folder = _open_root(root, create=create)
     try:
         for name in path.parts[:-1]:
             if name in {"..", "/"}:  # job.py refused these; a second lock on the same door
@@ -82,6 +77,20 @@ def _folder_of(root: Path, path: PurePosixPath, *, create: bool) -> Iterator[int
         yield folder
     finally:
         os.close(folder)
+
+
+def _open_root(root: Path, *, create: bool) -> int:
+    """Open the root; on a new volume the output folder is still to be made."""
+    if create:
+        with suppress(OSError):  # it exists, or what hinders us hinders opening it too
+            root.mkdir(0o755)
+    try:
+        return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TransientFailure(
+            "MissingFolder",
+            f"the folder {root} does not exist; is its volume mounted, and writable?",
+        ) from error
 
 
 def _enter(folder: int, name: str, *, create: bool) -> int:
