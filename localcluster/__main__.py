@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from localcluster import cluster, images, packages, preflight, programs, report
 from localcluster.errors import LocalClusterError
 from localcluster.layout import Layout
 
@@ -23,7 +24,7 @@ def main(words: list[str]) -> int:
     layout = Layout(Path(__file__).resolve().parent.parent)
     try:
         if arguments.verb in _AS_ROOT and os.geteuid() != 0:
-            _check_machine(layout)
+            preflight.check(layout)
             return _again_with_sudo(words)
         return _carry_out(arguments, layout)
     except LocalClusterError as error:
@@ -57,9 +58,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _carry_out(arguments: argparse.Namespace, layout: Layout) -> int:
-    # Imported late: on a system without fcntl `preflight` must still be able to say so.
-    from localcluster import packages, preflight, programs  # noqa: PLC0415
-
     match arguments.verb:
         case "preflight":
             preflight.check(layout)
@@ -75,8 +73,6 @@ def _carry_out(arguments: argparse.Namespace, layout: Layout) -> int:
 
 
 def _change_cluster(arguments: argparse.Namespace, layout: Layout) -> int:
-    from localcluster import cluster, images, report  # noqa: PLC0415
-
     match arguments.verb:
         case "up":
             cluster.up(layout)
@@ -100,12 +96,6 @@ def _change_cluster(arguments: argparse.Namespace, layout: Layout) -> int:
         case verb:
             raise AssertionError(f"{verb} is parsed and not carried out")
     return 0
-
-
-def _check_machine(layout: Layout) -> None:
-    from localcluster import preflight  # noqa: PLC0415
-
-    preflight.check(layout)
 
 
 def _again_with_sudo(words: list[str]) -> int:

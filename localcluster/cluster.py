@@ -144,6 +144,8 @@ def _start(layout: Layout, nodes: list[node.Node]) -> None:
         for part in node.components(layout, each)[1:]:
             components.ensure(layout, part)
     _await_nodes(layout, nodes)
+    for part in _all_components(layout, nodes):
+        components.check_alive(layout, part.name)
     say(f"{len(nodes)} nodes are ready")
 
 

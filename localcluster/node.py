@@ -6,8 +6,10 @@ last process of a node ends and the namespace is released, the kernel unmounts t
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from localcluster import addresses, cgroups, cpus, network
 from localcluster.commands import run, succeeds
@@ -37,6 +39,8 @@ class Node:
     cpus: frozenset[int]
     """The processors its exclusive pods may own; none turns exclusive pods off."""
     all_cpus: frozenset[int]
+    reserved_bytes: int
+    """The part of this machine's memory that is the other nodes'."""
 
     @property
     def name(self) -> str:
@@ -64,7 +68,11 @@ def plan(count: int) -> list[Node]:
     cores = cpus.online_cores()
     parts = cpus.split(cores, count)
     everything = frozenset[int]().union(*cores)
-    return [Node(index, part, everything) for index, part in enumerate(parts, start=1)]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return [
+        Node(index, part, everything, memory * (count - 1) // count)
+        for index, part in enumerate(parts, start=1)
+    ]
 
 
 def prepare(layout: Layout, node: Node) -> None:
@@ -151,7 +159,7 @@ disabled_plugins = [
 """
 
 
-def cni_config(node: Node) -> dict[str, object]:
+def cni_config(node: Node) -> dict[str, Any]:
     """Render how pods are connected: to the node's bridge, with addresses of the node's range."""
     return {
         "cniVersion": "1.0.0",
@@ -199,6 +207,7 @@ def kubelet_config(layout: Layout, node: Node, cgroup_root: str) -> dict[str, ob
         "failCgroupV1": False,
         "failSwapOn": False,
         **exclusive,
+        "systemReserved": {"memory": str(node.reserved_bytes)},
         "clusterDNS": [str(addresses.DNS_SERVICE)],
         "clusterDomain": addresses.CLUSTER_DOMAIN,
         "resolvConf": "",
@@ -207,9 +216,6 @@ def kubelet_config(layout: Layout, node: Node, cgroup_root: str) -> dict[str, ob
         # Images cannot be pulled again: keep them however full the disk is.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "100Mi"},
-        # Node leases and status every 10 s are enough for a machine that does nothing else.
-        "nodeStatusReportFrequency": "1m",
-        "shutdownGracePeriod": "0s",
     }
 
 

@@ -3,13 +3,15 @@
 What the control plane's own programs may do, the DNS service, and the default storage class.
 """
 
+from typing import Any
+
 from localcluster import addresses
 
 STORAGE_CLASS = "local"
 PROVISIONER = "localcluster.workerpool.dev/folders"
 
 
-def initial() -> dict[str, object]:
+def initial() -> dict[str, Any]:
     """Return everything as one list to apply."""
     return {
         "apiVersion": "v1",

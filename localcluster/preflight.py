@@ -9,12 +9,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from localcluster import mounts, packages, programs
 from localcluster.commands import succeeds
 from localcluster.errors import Unsupported
 from localcluster.layout import Layout
 
-NEEDED_BYTES = 12 * 2**30
-"""Go's modules and build cache 7 GB, programs 1 GB, images 2 GB, the cluster 2 GB."""
+NEEDED_BYTES = 14 * 2**30
+"""Go's modules and build cache 9 GB, programs and images 3 GB, the cluster 2 GB."""
 NEEDED_BYTES_WHEN_BUILT = 3 * 2**30
 _ELSEWHERE = (
     "use a cluster that you have: KUBECONFIG=<its file> make up IMAGE_REPOSITORY=<your registry>"
@@ -31,6 +32,7 @@ class Machine:
     is_root: bool
     can_sudo: bool
     free_bytes: int
+    file_system: str
     is_built: bool
     """Whether programs are there already, so that no build needs the room."""
     has_apt: bool
@@ -39,15 +41,13 @@ class Machine:
 
 def observe(layout: Layout) -> Machine:
     """Look at this machine; changes nothing."""
-    # Imported late: on other systems the package must still get as far as saying no.
-    from localcluster import packages, programs  # noqa: PLC0415
-
     return Machine(
         system=platform.system(),
         architecture=platform.machine(),
         is_root=os.geteuid() == 0,
         can_sudo=shutil.which("sudo") is not None and succeeds(["sudo", "-n", "true"]),
         free_bytes=shutil.disk_usage(layout.checkout).free,
+        file_system=mounts.file_system(layout.checkout),
         is_built=all(programs.is_current(layout, each) for each in programs.PROGRAMS),
         has_apt=Path("/usr/bin/apt-get").exists(),
         has_missing_packages=bool(packages.missing()),
@@ -74,6 +74,11 @@ def problems(machine: Machine) -> list[str]:
         found.append(
             f"{_gib(needed)} of free disk are needed, and {_gib(machine.free_bytes)} are free: "
             f"make room, or {_ELSEWHERE}"
+        )
+    if machine.file_system == "overlay":
+        found.append(
+            "containers cannot be stacked on an overlay file system, such as another container's: "
+            f"clone to a folder on a disk or a volume, or {_ELSEWHERE}"
         )
     if machine.has_missing_packages and not machine.has_apt:
         found.append(

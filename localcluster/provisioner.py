@@ -53,7 +53,10 @@ class Api:
         try:
             query = f"watch=1&resourceVersion={since}&timeoutSeconds={_WATCH_SECONDS}"
             connection.request("GET", f"{path}?{query}")
-            for line in connection.getresponse():
+            answer = connection.getresponse()
+            if answer.status != http.HTTPStatus.OK:
+                raise OSError(f"watching {path}: {answer.status} {answer.read().decode()}")
+            for line in answer:
                 if json.loads(line)["type"] == "ERROR":
                     return
                 yield
@@ -104,7 +107,9 @@ def reconcile(api: Api, volumes: Path) -> str:
     claimed = {claim["metadata"]["uid"] for claim in claims["items"]}
     for volume in existing:
         if volume["spec"]["claimRef"]["uid"] not in claimed:
-            shutil.rmtree(volume["spec"]["hostPath"]["path"], ignore_errors=True)
+            folder = Path(volume["spec"]["hostPath"]["path"])
+            if folder.exists():
+                shutil.rmtree(folder)
             api.call("DELETE", f"{_VOLUMES}/{volume['metadata']['name']}")
     have = {volume["spec"]["claimRef"]["uid"] for volume in existing}
     for claim in claims["items"]:
