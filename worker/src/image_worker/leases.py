@@ -96,7 +96,6 @@ def connect(settings: RedisSettings, name: str) -> redis.Redis:
         "max_connections": 1,
         "socket_timeout": ANSWER_WITHIN.total_seconds(),
         "socket_connect_timeout": ANSWER_WITHIN.total_seconds(),
-        "socket_keepalive": True,
         # A claim that the client repeats by itself could take two jobs; only our own loop,
         # with the same token, may ask again.
         "retry": Retry(NoBackoff(), 0),
@@ -104,8 +103,8 @@ def connect(settings: RedisSettings, name: str) -> redis.Redis:
     }
     if settings.ca_file is not None:
         options["ssl_ca_certs"] = str(settings.ca_file)
-    given = {option: value for option, value in options.items() if value is not None}
-    return redis.Redis.from_url(settings.url, **given)
+    # Without a driver's name there is no CLIENT SETINFO, which Redis 7.0 does not know.
+    return redis.Redis.from_url(settings.url, driver_info=None, **options)
 
 
 class Leases:

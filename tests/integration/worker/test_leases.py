@@ -1,0 +1,615 @@
+"""Each call of the protocol against a real Redis, and the points where a caller may die."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+
+from image_worker.errors import QueueUnavailable
+from image_worker.keys import keys_of
+from image_worker.leases import MAX_CRASHES, Lease, Leases, connect
+from image_worker.settings import RedisSettings
+from support.queue_state import LIST, QueueState
+from support.redis_server import RedisServer
+
+LEASE = timedelta(seconds=15)
+BINARY = b'{"filename":"a.jpg"}\r\n\x00\xff\n second line \xe2\x98\x83'
+Fail = Callable[..., str]
+
+
+@pytest.fixture
+def leases(server: RedisServer, client: redis.Redis) -> Iterator[Leases]:
+    assert client.ping()
+    made = Leases(
+        connect(RedisSettings(server.url, None, None, None), "test"), keys_of(LIST), LEASE
+    )
+    yield made
+    made.close()
+
+
+def claimed(leases: Leases, token: str = "w-0", worker: str = "w") -> Lease:  # noqa: S107
+    lease = leases.claim(worker, token).lease
+    assert lease is not None
+    return lease
+
+
+class TestClaim:
+    def test_the_first_waiting_job_is_taken_with_its_very_bytes(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push(BINARY, "second")
+        lease = claimed(leases)
+        assert lease == Lease("w-0", "w-0", 0, 0, BINARY)
+        assert queue.waiting == [b"second"]
+        assert abs(queue.members("inflight")["w-0"] - queue.now_ms - 15_000) < 2_000
+        assert abs(queue.members("workers")["w"] - queue.now_ms - 15_000) < 2_000
+
+    def test_nothing_waiting_is_an_answer_too(self, leases: Leases, queue: QueueState) -> None:
+        claim = leases.claim("w", "w-0")
+        assert (claim.acked, claim.lease, claim.due_in, claim.spent) == (False, None, None, False)
+        assert queue.jobs == 0
+
+    def test_a_repeated_claim_gets_the_same_job_again(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("first", "second")
+        first = claimed(leases)
+        assert claimed(leases) == first
+        assert queue.waiting == [b"second"]
+        assert set(queue.members("inflight")) == {"w-0"}
+
+    def test_a_repeated_claim_gets_the_same_retried_job_again(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("first")
+        claimed(leases, "w-0")
+        leases.crash("w-0", reason="Crash", sentence="")
+        queue.push("second")
+        first = leases.claim("w", "w-1", retries_first=True).lease
+        assert first is not None
+        assert first.raw == b"first"
+        assert leases.claim("w", "w-1", retries_first=False).lease == first
+        assert queue.waiting == [b"second"]
+
+    def test_a_token_whose_job_others_took_back_is_spent(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("first", "second")
+        claimed(leases, "w-0")
+        queue.expire("inflight", "w-0")
+        leases.reap(blame_after_ms=0)
+        claim = leases.claim("w", "w-0")
+        assert claim.spent
+        assert claim.lease is None
+        assert queue.waiting == [b"second"]
+
+    def test_the_finished_job_is_acknowledged_on_the_way(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("first", "second")
+        claimed(leases, "w-0")
+        claim = leases.claim("w", "w-1", finished=("w-0", 42))
+        assert claim.acked
+        assert claim.lease is not None
+        assert set(queue.members("inflight")) == {"w-1"}
+        assert queue.stats == {"done": 1, "busy_ms": 42}
+        assert queue.jobs == 1
+
+    def test_an_ack_after_the_lease_was_lost_counts_nothing(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("first")
+        claimed(leases, "a-0", "a")
+        queue.expire("inflight", "a-0")
+        leases.reap(blame_after_ms=0)
+        again = claimed(leases, "b-0", "b")
+        assert again.raw == b"first"
+        claim = leases.claim("a", "a-1", finished=("a-0", 42))
+        assert not claim.acked
+        assert queue.stats.get("done") is None
+        assert set(queue.members("inflight")) == {"b-0"}, "b's lease is not a's to end"
+        assert leases.claim("b", "b-1", finished=("b-0", 1)).acked
+        assert queue.jobs == 0
+
+    def test_what_landed_comes_before_everything_else(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("landed", "second")
+        assert leases.wait("w", timedelta(seconds=1))
+        assert queue.landed("w") == [b"landed"]
+        assert claimed(leases).raw == b"landed"
+        assert queue.landed("w") == []
+
+    def test_retries_and_new_jobs_can_take_turns(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("retried")
+        claimed(leases, "w-0")
+        leases.crash("w-0", reason="Crash", sentence="")
+        queue.push("new")
+        assert leases.claim("w", "w-1", retries_first=False).lease == Lease(
+            "w-1", "w-1", 0, 0, b"new"
+        )
+        assert leases.claim("w", "w-2", retries_first=False).lease == Lease(
+            "w-2", "w-0", 0, 1, b"retried"
+        )
+
+    def test_it_says_when_the_next_retry_is_due(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("job")
+        claimed(leases)
+        leases.fail("w-0", reason="R", sentence="", max_attempts=5, delay=timedelta(seconds=100))
+        due_in = leases.claim("w", "w-1").due_in
+        assert due_in is not None
+        assert timedelta(seconds=95) < due_in <= timedelta(seconds=100)
+        queue.expire("retry", "w-0")
+        assert leases.claim("w", "w-1").lease == Lease("w-1", "w-0", 1, 0, b"job")
+
+    def test_an_entry_whose_job_is_gone_does_not_block_the_rest(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.client.zadd(queue.prefix + "retry", {"ghost": 1})
+        queue.push("job")
+        assert leases.claim("w", "w-0", retries_first=True).lease == Lease(
+            "w-0", "w-0", 0, 0, b"job"
+        )
+        assert queue.members("retry") == {}
+
+
+class TestWait:
+    def test_a_job_that_comes_while_waiting_lands(self, leases: Leases, queue: QueueState) -> None:
+        assert not leases.wait("w", timedelta(milliseconds=20))
+        queue.push("job")
+        assert leases.wait("w", timedelta(seconds=1))
+        assert queue.landed("w") == [b"job"]
+
+    def test_whoever_waits_is_known_to_the_reapers_first(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        leases.wait("w", timedelta(milliseconds=1))
+        assert "w" in queue.members("workers")
+
+    def test_a_wait_ends_before_the_worker_could_be_struck_off(
+        self, server: RedisServer, queue: QueueState
+    ) -> None:
+        client = connect(RedisSettings(server.url, None, None, None), "test")
+        short = Leases(client, keys_of(LIST), timedelta(milliseconds=200))
+        before = queue.now_ms
+        assert not short.wait("w", timedelta(seconds=60))
+        assert queue.now_ms - before < 1_000
+        short.close()
+
+
+class TestFail:
+    def test_a_failed_attempt_is_retried_later_with_its_reason(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push(BINARY)
+        claimed(leases)
+        answer = leases.fail(
+            "w-0",
+            reason="Storage",
+            sentence="disk\nfull",
+            max_attempts=5,
+            delay=timedelta(seconds=7),
+        )
+        assert answer == "retry"
+        line, raw = queue.envelope("w-0")
+        job_id, attempts, crashes, seen, reason, *sentence = line.split(" ")
+        assert (job_id, attempts, crashes, reason) == ("w-0", "1", "0", "Storage")
+        assert sentence == ["disk", "full"]
+        assert abs(int(seen) - queue.now_ms) < 5_000
+        assert raw == BINARY
+        assert abs(queue.members("retry")["w-0"] - queue.now_ms - 7_000) < 2_000
+        assert queue.members("inflight") == {}
+        assert queue.stats == {"failed": 1}
+
+    def test_the_last_attempt_buries(self, leases: Leases, queue: QueueState) -> None:
+        queue.push(BINARY)
+        for attempt in range(3):
+            lease = claimed(leases, f"w-{attempt}")
+            assert (lease.attempts, lease.job_id) == (attempt, "w-0")
+            answer = leases.fail(
+                lease.name, reason="R", sentence="s", max_attempts=3, delay=timedelta()
+            )
+            assert answer == ("buried" if attempt == 2 else "retry")
+        assert set(queue.members("dead")) == {"w-2"}
+        assert queue.envelope("w-2")[0].startswith("w-0 3 0 ")
+        assert queue.envelope("w-2")[1] == BINARY
+        assert queue.stats == {"failed": 3, "dead": 1}
+        assert queue.quiet
+
+    def test_to_bury_needs_one_attempt_only(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("job")
+        claimed(leases)
+        assert leases.bury("w-0", reason="BadJson", sentence="no JSON") == "buried"
+        assert set(queue.members("dead")) == {"w-0"}
+        assert queue.envelope("w-0")[0].endswith("BadJson no JSON")
+
+    def test_saying_it_twice_changes_nothing(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("job")
+        claimed(leases)
+        leases.fail("w-0", reason="R", sentence="", max_attempts=5, delay=timedelta(1))
+        again = leases.fail("w-0", reason="R", sentence="", max_attempts=5, delay=timedelta(1))
+        assert again == "lost"
+        assert queue.stats == {"failed": 1}
+        assert queue.envelope("w-0")[0].startswith("w-0 1 0")
+
+    def test_a_hostile_sentence_does_not_break_the_envelope(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push(BINARY)
+        claimed(leases)
+        sentence = "\ud800\x00%s%d\r\n9 9 9 9\n" + "x" * 5000
+        leases.fail("w-0", reason="a b\n", sentence=sentence, max_attempts=5, delay=timedelta())
+        assert claimed(leases, "w-1") == Lease("w-1", "w-0", 1, 0, BINARY)
+
+
+class TestCrash:
+    def test_a_crashed_job_is_due_at_once_and_poison_is_buried(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push(BINARY)
+        for crash in range(MAX_CRASHES):
+            lease = claimed(leases, f"w-{crash}")
+            assert lease == Lease(f"w-{crash}", "w-0", 0, crash, BINARY)
+            answer = leases.crash(lease.name, reason="Crash", sentence="SIGSEGV")
+            assert answer == ("buried" if crash == MAX_CRASHES - 1 else "retry")
+        (dead,) = queue.members("dead")
+        assert "Poison it crashed 3 workers; the last time: SIGSEGV" in queue.envelope(dead)[0]
+        assert queue.stats == {"crashed": 3, "dead": 1}
+
+    def test_crashes_and_failures_are_counted_apart(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("job")
+        claimed(leases, "w-0")
+        leases.crash("w-0", reason="Crash", sentence="")
+        claimed(leases, "w-1")
+        leases.fail("w-1", reason="R", sentence="", max_attempts=5, delay=timedelta())
+        lease = claimed(leases, "w-2")
+        assert (lease.attempts, lease.crashes) == (1, 1)
+        assert queue.stats == {"crashed": 1, "failed": 1}
+
+    def test_saying_it_twice_changes_nothing(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("job")
+        claimed(leases)
+        leases.crash("w-0", reason="Crash", sentence="")
+        assert leases.crash("w-0", reason="Crash", sentence="") == "lost"
+        assert queue.stats == {"crashed": 1}
+
+
+class TestRelease:
+    def test_a_job_without_a_history_goes_back_to_the_head_of_the_list(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push(BINARY, "second")
+        claimed(leases)
+        assert leases.release("w-0") == "list"
+        assert queue.waiting == [BINARY, b"second"]
+        assert queue.jobs == 0
+        assert queue.stats == {}
+        assert leases.release("w-0") == "lost"
+        assert queue.waiting == [BINARY, b"second"]
+
+    def test_a_job_with_a_history_keeps_it_and_is_due_at_once(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("job")
+        claimed(leases, "w-0")
+        leases.crash("w-0", reason="Crash", sentence="")
+        claimed(leases, "w-1")
+        assert leases.release("w-1") == "retry"
+        assert claimed(leases, "w-2") == Lease("w-2", "w-0", 0, 1, b"job")
+
+
+class TestBeat:
+    def test_it_renews_what_is_held_and_names_what_is_lost(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("job")
+        claimed(leases)
+        queue.client.zadd(queue.prefix + "inflight", {"w-0": queue.now_ms + 10})
+        queue.client.zadd(queue.prefix + "workers", {"w": queue.now_ms + 10})
+        leases.record("w", {"pod": "p"})
+        beat = leases.beat(["w"], ["w-0", "w-gone"])
+        assert beat.lost == ("w-gone",)
+        assert abs(beat.now_ms - queue.now_ms) < 1_000
+        assert abs(queue.members("inflight")["w-0"] - queue.now_ms - 15_000) < 2_000
+        assert abs(queue.members("workers")["w"] - queue.now_ms - 15_000) < 2_000
+        assert set(queue.members("inflight")) == {"w-0"}, "a lost lease is not revived"
+
+    def test_it_rescues_a_lease_that_expired_but_was_not_reaped(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("job")
+        claimed(leases)
+        queue.expire("inflight", "w-0", 60_000)
+        assert leases.beat(["w"], ["w-0"]).lost == ()
+        assert leases.reap(blame_after_ms=0) == (0, 0)
+
+    def test_it_never_brings_back_who_has_left(self, leases: Leases, queue: QueueState) -> None:
+        leases.claim("w", "w-0")
+        leases.leave("w")
+        leases.beat(["w"], [])
+        assert queue.members("workers") == {}
+
+    def test_it_tells_what_there_is_to_reap(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("job")
+        claimed(leases, "a-0", "a")
+        queue.expire("inflight", "a-0")
+        queue.expire("workers", "a")
+        beat = leases.beat(["b"], [])
+        assert (beat.expired_leases, beat.expired_workers) == (1, ("a",))
+
+    def test_a_worker_without_work_can_beat(self, leases: Leases) -> None:
+        assert leases.beat(["a", "b"], []).lost == ()
+
+
+class TestReap:
+    def test_an_expired_lease_is_due_again_and_counts_a_crash(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push(BINARY, "alive")
+        claimed(leases, "a-0", "a")
+        claimed(leases, "b-0", "b")
+        queue.expire("inflight", "a-0")
+        assert leases.reap(blame_after_ms=0) == (1, 0)
+        assert set(queue.members("inflight")) == {"b-0"}
+        assert claimed(leases, "c-0", "c") == Lease("c-0", "a-0", 0, 1, BINARY)
+
+    def test_after_an_outage_nobody_is_blamed(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("job")
+        claimed(leases, "a-0", "a")
+        queue.expire("inflight", "a-0")
+        assert leases.reap(blame_after_ms=queue.now_ms) == (1, 0)
+        assert claimed(leases, "c-0", "c").crashes == 0
+        assert queue.stats == {}
+
+    def test_a_job_that_kills_whole_pods_is_found_out(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("poison")
+        for pod in range(MAX_CRASHES):
+            claimed(leases, f"{pod}-0", str(pod))
+            queue.expire("inflight", f"{pod}-0")
+            last = pod == MAX_CRASHES - 1
+            assert leases.reap(blame_after_ms=0) == (1, int(last))
+        assert queue.quiet
+        assert "Poison" in queue.envelope("2-0")[0]
+
+    def test_it_works_in_bounded_batches(self, leases: Leases, queue: QueueState) -> None:
+        for number in range(60):
+            queue.push(str(number))
+            claimed(leases, f"w-{number}")
+            queue.expire("inflight", f"w-{number}")
+        assert leases.reap(blame_after_ms=0) == (50, 0)
+        assert leases.reap(blame_after_ms=0) == (10, 0)
+        assert len(queue.members("retry")) == 60
+
+    def test_a_lease_whose_job_is_gone_is_struck_off(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.client.zadd(queue.prefix + "inflight", {"ghost": 1})
+        assert leases.reap(blame_after_ms=0) == (1, 0)
+        assert queue.members("inflight") == {}
+
+    def test_an_envelope_nobody_can_read_is_kept_among_the_dead(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.client.zadd(queue.prefix + "inflight", {"odd": 1})
+        queue.client.hset(queue.prefix + "jobs", "odd", "no envelope at all")
+        assert leases.reap(blame_after_ms=0) == (1, 1)
+        assert set(queue.members("dead")) == {"odd"}
+        assert queue.client.hget(queue.prefix + "jobs", "odd") == b"no envelope at all"
+
+
+class TestRescue:
+    def test_a_silent_workers_landing_goes_back_to_the_head_in_order(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("1", "2", "3", "4")
+        for _ in range(3):
+            assert leases.wait("a", timedelta(seconds=1))
+        leases.record("a", {"pod": "p"})
+        queue.expire("workers", "a")
+        assert leases.rescue("a") == 3
+        assert queue.waiting == [b"1", b"2", b"3", b"4"]
+        assert queue.members("workers") == {}
+        assert queue.record("a") == {}
+
+    def test_who_lives_keeps_what_landed(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("1")
+        leases.wait("a", timedelta(seconds=1))
+        assert leases.rescue("a") is None
+        assert queue.landed("a") == [b"1"]
+        assert "a" in queue.members("workers")
+
+    def test_a_long_landing_is_emptied_in_bounded_batches(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        names = [str(number).encode() for number in range(120)]
+        queue.client.rpush(f"{queue.prefix}land:a", *names)
+        queue.expire("workers", "a")
+        assert [leases.rescue("a") for _ in range(3)] == [50, 50, 20]
+        assert queue.waiting == names
+        assert queue.members("workers") == {}
+
+    def test_a_worker_who_wakes_after_being_struck_off_just_goes_on(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("1")
+        leases.claim("a", "a-0")
+        queue.expire("workers", "a")
+        leases.rescue("a")
+        queue.push("2")
+        assert leases.wait("a", timedelta(seconds=1))
+        assert claimed(leases, "a-1", "a").raw == b"2"
+        assert "a" in queue.members("workers")
+
+
+class TestLeave:
+    def test_a_goodbye_leaves_nothing_behind(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("1", "2", "3")
+        claimed(leases)
+        leases.wait("w", timedelta(seconds=1))
+        leases.record("w", {"pod": "p"})
+        assert leases.leave("w", ("w-0", 7))
+        assert queue.waiting == [b"2", b"3"]
+        assert queue.members("workers") == {}
+        assert queue.members("inflight") == {}
+        assert queue.record("w") == {}
+        assert queue.stats == {"done": 1, "busy_ms": 7}
+        assert not leases.leave("w", ("w-0", 7))
+        assert queue.stats == {"done": 1, "busy_ms": 7}
+
+
+class TestRecord:
+    def test_a_worker_tells_what_it_is_and_is_forgotten_in_time(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        leases.record("w", {"pod": "images-1", "cpu": "3"})
+        assert queue.record("w") == {"pod": "images-1", "cpu": "3"}
+        ttl = queue.client.pttl(f"{queue.prefix}worker:w")
+        assert 590_000 < ttl <= 600_000
+        queue.client.pexpire(f"{queue.prefix}worker:w", 1000)
+        leases.beat(["w"], [])
+        assert queue.client.pttl(f"{queue.prefix}worker:w") > 590_000
+
+
+def test_every_key_is_the_lists_neighbour(leases: Leases, queue: QueueState) -> None:
+    queue.push("a", "b", "c", "{")
+    claimed(leases, "w-0")
+    leases.crash("w-0", reason="", sentence="")
+    claimed(leases, "w-1")
+    leases.bury("w-1", reason="", sentence="")
+    leases.record("w", {"a": "b"})
+    leases.wait("w", timedelta(seconds=1))
+    keys = {key.decode() for key in queue.client.scan_iter()}
+    assert {key for key in keys if not key.startswith("{queue:images}:")} == {LIST}
+
+
+def test_a_list_with_its_own_tag_works_the_same(server: RedisServer, client: redis.Redis) -> None:
+    name = "q:{eu}:images"
+    queue = QueueState(client, name, f"{name}:")
+    connection = connect(RedisSettings(server.unix_url, None, None, None), "test")
+    leases = Leases(connection, keys_of(name), LEASE)
+    queue.push("job")
+    assert claimed(leases).raw == b"job"
+    assert set(queue.members("inflight")) == {"w-0"}
+    leases.close()
+
+
+def test_the_server_says_since_when_it_runs(leases: Leases, queue: QueueState) -> None:
+    started = leases.server_started_ms(queue.now_ms)
+    assert started is not None
+    assert 0 < queue.now_ms - started < 3_600_000
+
+
+class TestTrouble:
+    def test_a_full_redis_still_gives_out_and_takes_back_every_job(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        for number in range(4):
+            queue.push(str(number))
+        queue.client.config_set("maxmemory", "1mb")
+        try:
+            with pytest.raises(redis.exceptions.OutOfMemoryError):
+                queue.client.rpush("other", "x")
+            claimed(leases, "w-0")
+            assert leases.claim("w", "w-1", finished=("w-0", 1)).acked
+            leases.fail("w-1", reason="R", sentence="", max_attempts=5, delay=timedelta())
+            claimed(leases, "w-2")
+            leases.crash("w-2", reason="C", sentence="")
+            claimed(leases, "w-3")
+            leases.release("w-3")
+            leases.record("w", {"pod": "p"})
+            leases.beat(["w"], [])
+            claimed(leases, "w-4")
+            queue.expire_by_script("inflight", "w-4")
+            leases.reap(blame_after_ms=0)
+            leases.leave("w")
+            with pytest.raises(QueueUnavailable) as caught:
+                leases.wait("w", timedelta(seconds=1))
+            assert caught.value.reason == "OOM"
+        finally:
+            queue.client.config_set("maxmemory", "0")
+
+    def test_a_script_cache_that_was_flushed_is_filled_again(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("1", "2")
+        claimed(leases, "w-0")
+        queue.client.script_flush()
+        claimed(leases, "w-1")
+
+    def test_a_read_only_server_is_named_and_the_connection_dropped(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        leases.beat(["w"], [])
+        names = {entry["name"] for entry in queue.client.client_list()}
+        assert "test" in names
+        queue.client.replicaof("127.0.0.1", 1)
+        try:
+            with pytest.raises(QueueUnavailable) as caught:
+                leases.claim("w", "w-0")
+            assert caught.value.reason in {"READONLY", "MASTERDOWN"}
+            names = {entry["name"] for entry in queue.client.client_list()}
+            assert "test" not in names, "a failover's next master is found by reconnecting"
+        finally:
+            queue.client.replicaof("NO", "ONE")
+        leases.claim("w", "w-0")
+
+    def test_a_list_of_the_wrong_type_is_trouble_not_a_bug(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.client.set(LIST, "a string")
+        with pytest.raises(QueueUnavailable) as caught:
+            leases.claim("w", "w-0")
+        assert caught.value.reason in {"WRONGTYPE", "ERR"}
+
+    def test_a_server_that_is_away_is_unreachable(self) -> None:
+        settings = RedisSettings("redis://127.0.0.1:1/0", None, None, None)
+        leases = Leases(connect(settings, "test"), keys_of(LIST), LEASE)
+        with pytest.raises(QueueUnavailable) as caught:
+            leases.claim("w", "w-0")
+        assert caught.value.reason == "Unreachable"
+
+    def test_a_wrong_password_is_trouble_that_may_pass(self, server: RedisServer) -> None:
+        settings = RedisSettings(server.url, "nobody", "wrong", None)
+        leases = Leases(connect(settings, "test"), keys_of(LIST), LEASE)
+        with pytest.raises(QueueUnavailable) as caught:
+            leases.claim("w", "w-0")
+        assert caught.value.reason == "WRONGPASS"
+
+
+def test_the_documented_rights_are_enough(server: RedisServer, queue: QueueState) -> None:
+    """The ACL rule of docs/protocol.md, to the letter."""
+    rule = (
+        "resetchannels -@all ~queue:images ~{queue:images}:* "
+        "+evalsha +eval +blmove +info +client|setname "
+        "+time +lpop +lpush +rpop +hget +hset +hdel +hincrby +del +pexpire "
+        "+zadd +zrem +zscore +zrange +zcount"
+    )
+    queue.client.execute_command("ACL", "SETUSER", "worker", "on", ">secret", *rule.split())
+    settings = RedisSettings(server.url, "worker", "secret", None)
+    leases = Leases(connect(settings, "test"), keys_of(LIST), LEASE)
+    try:
+        queue.push("1", "2", "3", "4", "5")
+        assert leases.wait("w", timedelta(seconds=1))
+        claimed(leases, "w-0")
+        leases.fail("w-0", reason="R", sentence="", max_attempts=1, delay=timedelta())
+        claimed(leases, "w-1")
+        leases.crash("w-1", reason="R", sentence="")
+        claimed(leases, "w-2")
+        leases.release("w-2")
+        claimed(leases, "w-3")
+        leases.record("w", {"pod": "p"})
+        leases.beat(["w"], ["w-3"])
+        queue.expire("inflight", "w-3")
+        leases.reap(blame_after_ms=0)
+        queue.expire("workers", "w")
+        assert leases.rescue("w") == 0
+        leases.leave("w")
+        assert leases.server_started_ms(1) is not None
+    finally:
+        leases.close()
+        queue.client.execute_command("ACL", "DELUSER", "worker")
