@@ -96,7 +96,8 @@ class Writer:
     def slowest_seconds(self) -> float:
         """Return for how long the oldest write under way has been under way."""
         now = asyncio.get_running_loop().time()
-        return now - min((s.running_since or now for s in self._slots.values()), default=now)
+        started = (entry.running_since for entry in self._slots.values())
+        return now - min((at for at in started if at is not None), default=now)
 
     async def close(self) -> None:
         """Finish what is under way, and start nothing any more."""

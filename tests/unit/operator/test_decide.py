@@ -1,0 +1,432 @@
+"""The decision: each step as a table, the whole as laws, time as stories."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workerpool_operator.decide import HISTORY_LIMIT, decide
+from workerpool_operator.model import (
+    Backlog,
+    Decision,
+    History,
+    Observation,
+    Policy,
+    Reason,
+    Sample,
+)
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def seconds(count: float) -> timedelta:
+    return timedelta(seconds=count)
+
+
+def seen(backlog: Backlog | None, replicas: int = 0, *, at: datetime = NOW) -> Observation:
+    return Observation(at, replicas, backlog)
+
+
+# --- steps, as tables
+
+
+@pytest.mark.parametrize(
+    ("backlog", "demand"),
+    [
+        (Backlog(0), 0),
+        (Backlog(1), 1),
+        (Backlog(10), 1),
+        (Backlog(11), 2),
+        (Backlog(200), 20),
+        (Backlog(0, due=1), 1),
+        (Backlog(0, in_flight=1), 1),
+        (Backlog(0, orphaned=1), 1),
+        (Backlog(8, due=1, in_flight=1, orphaned=1), 2),
+        (Backlog(0, scheduled=99), 0),
+        (Backlog(0, workers=99), 0),
+    ],
+)
+def test_demand_is_every_job_that_needs_a_worker_now(backlog: Backlog, demand: int) -> None:
+    policy = Policy(max_replicas=100, backlog_per_replica=10)
+
+    decision = decide(seen(backlog), policy)
+
+    assert (decision.demand, decision.desired) == (demand, demand)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "low", "high", "desired", "reason"),
+    [
+        (0, 0, 10, 0, Reason.IDLE),
+        (0, 2, 10, 2, Reason.IDLE),
+        (5, 0, 10, 1, Reason.BACKLOG),
+        (5, 2, 10, 2, Reason.MIN_REPLICAS),
+        (20, 2, 10, 2, Reason.BACKLOG),
+        (100, 0, 10, 10, Reason.BACKLOG),
+        (101, 0, 10, 10, Reason.MAX_REPLICAS),
+        (101, 10, 10, 10, Reason.MAX_REPLICAS),
+        (10**12, 0, 10_000, 10_000, Reason.MAX_REPLICAS),
+    ],
+)
+def test_bounds_cut_and_lift_and_say_so(
+    waiting: int, low: int, high: int, desired: int, reason: Reason
+) -> None:
+    policy = Policy(min_replicas=low, max_replicas=high, backlog_per_replica=10)
+
+    decision = decide(seen(Backlog(waiting)), policy)
+
+    assert (decision.desired, decision.reason) == (desired, reason)
+    assert decision.limited is (reason is Reason.MAX_REPLICAS)
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "cores", "replicas", "high", "desired", "reason"),
+    [
+        (6, 1, 8, 10, 6, Reason.BUSY),
+        (6, 4, 8, 10, 2, Reason.BUSY),
+        (7, 4, 8, 10, 2, Reason.BUSY),
+        (9, 4, 8, 10, 3, Reason.BUSY),
+        (20, 1, 8, 10, 8, Reason.BUSY),
+        (8, 1, 8, 5, 5, Reason.BUSY),
+        (1, 1, 8, 10, 1, Reason.BACKLOG),
+        (0, 1, 8, 10, 0, Reason.IDLE),
+    ],
+)
+def test_workers_with_a_job_in_flight_are_not_scaled_away(
+    in_flight: int, cores: int, replicas: int, high: int, desired: int, reason: Reason
+) -> None:
+    policy = Policy(
+        max_replicas=high,
+        backlog_per_replica=100,
+        workers_per_replica=cores,
+        stabilization=timedelta(0),
+    )
+
+    decision = decide(seen(Backlog(0, in_flight=in_flight), replicas), policy)
+
+    assert (decision.desired, decision.reason) == (desired, reason)
+
+
+def test_jobs_in_flight_never_scale_out_by_themselves() -> None:
+    """Nine jobs on one replica of one core: claimed by a foreign worker, or a stale lease."""
+    policy = Policy(backlog_per_replica=10, workers_per_replica=1)
+
+    assert decide(seen(Backlog(0, in_flight=9), replicas=1), policy).desired == 1
+
+
+@pytest.mark.parametrize("backlog", [None, Backlog(0), Backlog(1_000)])
+def test_a_paused_pool_is_held_whatever_waits(backlog: Backlog | None) -> None:
+    decision = decide(seen(backlog, 7), Policy(max_replicas=3, paused=True))
+
+    assert (decision.desired, decision.reason, decision.demand) == (7, Reason.PAUSED, None)
+
+
+@pytest.mark.parametrize(
+    ("observation", "policy", "message"),
+    [
+        (seen(Backlog(0)), Policy(), "no jobs: 0 replicas"),
+        (seen(Backlog(0)), Policy(min_replicas=1), "no jobs, lifted by minReplicas: 1 replica"),
+        (
+            seen(Backlog(12, due=1, in_flight=2, orphaned=1)),
+            Policy(),
+            (
+                "12 waiting + 1 due again + 2 in flight + 1 left by vanished workers at 10 per "
+                "replica ask for 2: 2 replicas"
+            ),
+        ),
+        (
+            seen(Backlog(200)),
+            Policy(max_replicas=4),
+            "200 waiting at 10 per replica ask for 20, limited by maxReplicas: 4 replicas",
+        ),
+        (
+            seen(Backlog(0), 5),
+            Policy(),
+            "no jobs, but up to 5 replicas called for within the last 60 s: 5 replicas",
+        ),
+        (
+            seen(Backlog(0, in_flight=3), 5),
+            Policy(stabilization=timedelta(0)),
+            (
+                "0 waiting + 3 in flight at 10 per replica ask for 1, but 3 in flight keep their "
+                "workers: 3 replicas"
+            ),
+        ),
+        (
+            seen(None, 1),
+            Policy(),
+            "the queue cannot be read, so its backlog is unknown: 1 replica kept",
+        ),
+        (seen(None, 2), Policy(paused=True), "paused: true holds the replicas: 2 replicas kept"),
+    ],
+)
+def test_the_message_tells_inputs_demand_limit_and_result(
+    observation: Observation, policy: Policy, message: str
+) -> None:
+    assert decide(observation, policy).message == message
+
+
+# --- stories
+
+
+def replay(
+    waiting: Sequence[int | None],
+    policy: Policy,
+    *,
+    step: float = 30,
+    replicas: int = 0,
+    history: History = (),
+) -> list[int]:
+    """Return the replicas after each reading, every decision carried out at once."""
+    counts = []
+    for number, count in enumerate(waiting):
+        backlog = None if count is None else Backlog(count)
+        at = NOW + number * seconds(step)
+        decision = decide(Observation(at, replicas, backlog), policy, history)
+        replicas, history = decision.desired, decision.history
+        counts.append(replicas)
+    return counts
+
+
+STORY = Policy(max_replicas=20, backlog_per_replica=10, stabilization=seconds(60))
+
+
+@pytest.mark.parametrize(
+    ("story", "waiting", "replicas"),
+    [
+        ("a burst is met in one step", [200, 0, 0, 0], [20, 20, 0, 0]),
+        ("a short pause stops nobody", [40, 40, 0, 0, 40], [4, 4, 4, 0, 4]),
+        ("down by the largest of the window", [100, 60, 30, 0, 0, 0], [10, 10, 6, 3, 0, 0]),
+        ("an outage holds", [40, None, None, None, 40], [4, 4, 4, 4, 4]),
+        ("an outage is no idle time", [40, None, None, None, 0, 0, 0], [4, 4, 4, 4, 4, 4, 0]),
+        ("one lost reading is no zero", [40, None, 40, None, 40], [4, 4, 4, 4, 4]),
+        ("beyond the maximum", [1_000, 1_000], [20, 20]),
+    ],
+)
+def test_stories(story: str, waiting: Sequence[int | None], replicas: list[int]) -> None:
+    assert replay(waiting, STORY) == replicas, story
+
+
+def test_without_a_window_the_pool_shrinks_as_soon_as_the_work_is_done() -> None:
+    policy = replace(STORY, stabilization=timedelta(0))
+
+    assert replay([40, 40, 0, 0, 40], policy) == [4, 4, 0, 0, 4]
+
+
+def test_a_restart_in_the_middle_of_a_window_starts_the_window_anew() -> None:
+    assert replay([0, 0, 0], STORY, replicas=4) == [4, 4, 0]
+
+
+def test_a_pause_ends_with_a_whole_window_before_anything_shrinks() -> None:
+    paused = replace(STORY, paused=True)
+    old = (Sample(NOW - timedelta(days=1), 0),)
+    held = decide(seen(Backlog(0), 6), paused, old)
+
+    assert replay([0, 0, 0], STORY, replicas=6, history=held.history) == [6, 6, 0]
+
+
+def test_a_lower_maximum_cuts_at_once() -> None:
+    held = decide(seen(Backlog(200)), STORY)
+
+    cut = decide(seen(Backlog(200), 20), replace(STORY, max_replicas=5), held.history)
+
+    assert (cut.desired, cut.reason) == (5, Reason.MAX_REPLICAS)
+
+
+# --- laws
+
+counts = st.integers(0, 200_000)
+backlogs = st.builds(Backlog, counts, counts, counts, counts, counts, counts)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    low = draw(st.integers(0, 10_000))
+    return Policy(
+        min_replicas=low,
+        max_replicas=draw(st.integers(max(1, low), 10_000)),
+        backlog_per_replica=draw(st.integers(1, 1_000_000)),
+        workers_per_replica=draw(st.integers(1, 256)),
+        stabilization=seconds(draw(st.integers(0, 86_400))),
+        paused=False,
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """Draw only what `decide` itself can have returned by `NOW`."""
+    ages = sorted(draw(st.sets(st.integers(1, 90_000), max_size=HISTORY_LIMIT)), reverse=True)
+    peaks = sorted(
+        draw(st.sets(st.integers(0, 10_000), min_size=len(ages), max_size=len(ages))),
+        reverse=True,
+    )
+    return tuple(Sample(NOW - seconds(age), peak) for age, peak in zip(ages, peaks, strict=True))
+
+
+replica_counts = st.integers(0, 20_000)
+
+
+@given(policies(), histories(), replica_counts, backlogs, st.booleans())
+def test_any_known_backlog_leads_within_bounds(
+    policy: Policy,
+    history: History,
+    replicas: int,
+    backlog: Backlog,
+    restarted: bool,  # noqa: FBT001
+) -> None:
+    decision = decide(seen(backlog, replicas), policy, () if restarted else history)
+
+    assert policy.min_replicas <= decision.desired <= policy.max_replicas
+    assert decision.message
+
+
+@given(policies(), histories(), replica_counts, st.booleans())
+def test_an_unknown_backlog_never_moves_the_workers(
+    policy: Policy,
+    history: History,
+    replicas: int,
+    paused: bool,  # noqa: FBT001
+) -> None:
+    decision = decide(seen(None, replicas), replace(policy, paused=paused), history)
+
+    assert decision.desired == replicas
+    assert decision.demand is None
+
+
+@given(policies(), histories(), replica_counts, backlogs, backlogs)
+def test_a_larger_backlog_never_gets_fewer_replicas(
+    policy: Policy, history: History, replicas: int, some: Backlog, more: Backlog
+) -> None:
+    larger = Backlog(
+        some.waiting + more.waiting,
+        some.due + more.due,
+        some.in_flight + more.in_flight,
+        some.orphaned + more.orphaned,
+    )
+
+    small = decide(seen(some, replicas), policy, history)
+    large = decide(seen(larger, replicas), policy, history)
+
+    assert large.desired >= small.desired
+
+
+@given(policies(), histories(), replica_counts, backlogs)
+def test_nothing_shrinks_below_what_was_called_for_within_the_window(
+    policy: Policy, history: History, replicas: int, backlog: Backlog
+) -> None:
+    decision = decide(seen(backlog, replicas), policy, history)
+
+    within = [s.replicas for s in history if s.at > NOW - policy.stabilization]
+    floor = min(max(within, default=0), replicas, policy.max_replicas)
+    assert decision.desired >= floor
+
+
+@given(policies(), histories(), replica_counts, backlogs)
+def test_a_scale_in_leaves_a_worker_for_each_job_in_flight(
+    policy: Policy, history: History, replicas: int, backlog: Backlog
+) -> None:
+    desired = decide(seen(backlog, replicas), policy, history).desired
+
+    if desired < min(replicas, policy.max_replicas):
+        assert desired * policy.workers_per_replica >= backlog.in_flight
+
+
+@given(policies(), histories(), replica_counts, backlogs)
+def test_a_constant_backlog_comes_to_rest(
+    policy: Policy, history: History, replicas: int, backlog: Backlog
+) -> None:
+    at = NOW
+    for _ in range(3):
+        decision = decide(Observation(at, replicas, backlog), policy, history)
+        replicas, history = decision.desired, decision.history
+        at += policy.stabilization + seconds(1)
+
+    after = decide(Observation(at, replicas, backlog), policy, history)
+
+    assert after.desired == replicas
+    assert len(after.history) == 1
+
+
+@given(policies(), histories(), replica_counts, backlogs, st.lists(backlogs, max_size=6))
+def test_a_restart_never_scales_in_sooner_than_no_restart(
+    policy: Policy,
+    history: History,
+    replicas: int,
+    backlog: Backlog,
+    later: list[Backlog],
+) -> None:
+    """Whatever came before, and however often it is decided upon afterwards."""
+    going, restarted = replicas, replicas
+    memory: History = history
+    forgot: History = ()
+    for number, observed in enumerate([backlog, *later]):
+        at = NOW + number * policy.stabilization / 4
+        without = decide(Observation(at, going, observed), policy, memory)
+        with_restart = decide(Observation(at, restarted, observed), policy, forgot)
+        going, memory = without.desired, without.history
+        restarted, forgot = with_restart.desired, with_restart.history
+        assert restarted >= going
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2_000)), min_size=1, max_size=300),
+    st.integers(0, 3_600),
+)
+def test_the_history_is_bounded_ordered_and_never_forgets_the_windows_peak(
+    readings: list[tuple[int, int]], window: int
+) -> None:
+    policy = Policy(max_replicas=2_000, backlog_per_replica=1, stabilization=seconds(window))
+    at = NOW
+    history: History = ()
+    wanted: list[Sample] = []
+    for pause, waiting in readings:
+        at += seconds(pause)
+        history = decide(Observation(at, 0, Backlog(waiting)), policy, history).history
+        wanted.append(Sample(at, waiting))
+
+        peaks = [s.replicas for s in history]
+        assert len(history) <= HISTORY_LIMIT
+        assert peaks == sorted(set(peaks), reverse=True)
+        assert [s.at for s in history] == sorted(s.at for s in history)
+        peak = max((s.replicas for s in wanted if s.at > at - policy.stabilization), default=0)
+        assert max(peaks) >= peak
+
+
+def test_more_samples_than_the_limit_merge_into_later_and_larger_ones() -> None:
+    """A steady decline for longer than the limit: the merged sample lives longer, not shorter."""
+    policy = Policy(max_replicas=1_000, backlog_per_replica=1, stabilization=seconds(3_600))
+    history: History = ()
+    for number in range(HISTORY_LIMIT + 10):
+        at = NOW + seconds(number)
+        history = decide(Observation(at, 0, Backlog(500 - number)), policy, history).history
+
+    assert len(history) == HISTORY_LIMIT
+    assert history[0] == Sample(NOW + seconds(10), 500)
+
+
+@given(
+    st.builds(
+        Policy,
+        st.integers(0, 10_000),
+        st.integers(1, 10_000),
+        st.integers(1, 1_000_000),
+        st.integers(1, 256),
+        st.timedeltas(timedelta(0), timedelta(days=1)),
+        st.booleans(),
+    ),
+    st.lists(st.one_of(st.none(), backlogs), max_size=5),
+    replica_counts,
+)
+def test_no_valid_input_raises(
+    policy: Policy, readings: list[Backlog | None], replicas: int
+) -> None:
+    history: History = ()
+    for number, backlog in enumerate(readings):
+        decision = decide(Observation(NOW + seconds(number), replicas, backlog), policy, history)
+        history = decision.history
+        assert isinstance(decision, Decision)
+        assert isinstance(decision.reason, Reason)

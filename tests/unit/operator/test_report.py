@@ -1,0 +1,219 @@
+"""What people read about a pool."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from support.workerpools import stored
+from workerpool_operator.decide import decide
+from workerpool_operator.errors import ApplyFailed, Conflict, Forbidden, Unreadable
+from workerpool_operator.model import Backlog, Observation
+from workerpool_operator.registry import DeploymentRecord, PoolRecord
+from workerpool_operator.report import Situation, event_document, status_document
+from workerpool_operator.resource import Key, parse
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+KEY = Key("shop", "images")
+
+
+def deployment(replicas: int, ready: int) -> DeploymentRecord:
+    return DeploymentRecord(
+        key=Key("shop", "images-worker"),
+        owner="uid",
+        version=5,
+        replicas=replicas,
+        ready=ready,
+        updated=True,
+        applied="digest",
+        live="live",
+    )
+
+
+def situation(
+    backlog: Backlog | Unreadable | None, replicas: int = 0, ready: int = 0
+) -> Situation:
+    pool = parse(stored())
+    known = backlog if isinstance(backlog, Backlog) else None
+    decision = decide(Observation(NOW, replicas, known), pool.policy) if backlog else None
+    return Situation(
+        record=PoolRecord(KEY, "uid", version=9, generation=3, pool=pool),
+        deployment=deployment(replicas, ready),
+        reading=backlog,
+        decision=decision,
+        trouble=None,
+        scaled_at=None,
+    )
+
+
+def conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
+
+
+def test_a_pool_at_work() -> None:
+    at_work = replace(
+        situation(Backlog(120, due=3, in_flight=4), replicas=4, ready=3), scaled_at=NOW
+    )
+
+    status = status_document(at_work, {}, NOW)
+
+    assert {name: value for name, value in status.items() if name != "conditions"} == {
+        "observedGeneration": 3,
+        "waiting": 120,
+        "due": 3,
+        "busy": 4,
+        "replicas": 4,
+        "desiredReplicas": 10,
+        "readyReplicas": 3,
+        "reason": "MaxReplicas",
+        "message": "120 waiting + 3 due again + 4 in flight at 10 per replica ask for 13, "
+        "limited by maxReplicas: 10 replicas",
+        "lastScaleTime": "2026-03-01T12:00:00Z",
+    }
+    assert status["conditions"] == [
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Ready",
+            "message": "3 of 4 worker pods are ready.",
+            "lastTransitionTime": "2026-03-01T12:00:00Z",
+            "observedGeneration": 3,
+        },
+        {
+            "type": "QueueReachable",
+            "status": "True",
+            "reason": "Connected",
+            "message": "The queue's length is known.",
+            "lastTransitionTime": "2026-03-01T12:00:00Z",
+            "observedGeneration": 3,
+        },
+        {
+            "type": "ScalingLimited",
+            "status": "True",
+            "reason": "MaxReplicas",
+            "message": "The backlog asks for 13 replicas; spec.maxReplicas allows 10.",
+            "lastTransitionTime": "2026-03-01T12:00:00Z",
+            "observedGeneration": 3,
+        },
+    ]
+
+
+def test_what_is_unknown_is_removed_and_never_zero() -> None:
+    unknown = situation(Unreadable("Redis at redis:6379 is gone", reason="Unreachable"), 4, 4)
+
+    status = status_document(unknown, {}, NOW)
+
+    assert [status[name] for name in ("waiting", "due", "busy")] == [None, None, None]
+    assert status["desiredReplicas"] == 4
+    assert status["reason"] == "QueueUnreachable"
+
+
+def test_before_anything_is_known_nothing_is_claimed() -> None:
+    fresh = replace(situation(None), deployment=None)
+
+    status = status_document(fresh, {}, NOW)
+
+    unknown = ("waiting", "due", "busy", "replicas", "desiredReplicas", "readyReplicas")
+    assert [status[name] for name in unknown] == [None] * 6
+    assert status["reason"] == "Starting"
+    assert conditions(status) == dict.fromkeys(
+        ("Ready", "QueueReachable", "ScalingLimited"), ("Unknown", "Starting")
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "ready"),
+    [
+        (situation(Backlog(0)), ("True", "Ready")),
+        (situation(Backlog(5), 3, 0), ("False", "WorkersNotReady")),
+        (situation(Backlog(5), 3, 1), ("True", "Ready")),
+        (situation(Unreadable("gone"), 3, 3), ("False", "QueueUnreachable")),
+        (
+            replace(situation(Backlog(5)), trouble=Conflict("taken")),
+            ("False", "DeploymentConflict"),
+        ),
+        (replace(situation(Backlog(5)), trouble=Forbidden("no")), ("False", "Forbidden")),
+        (replace(situation(Backlog(5)), trouble=ApplyFailed("422")), ("False", "ApplyFailed")),
+        (replace(situation(Unreadable("x")), trouble=Forbidden("no")), ("False", "Forbidden")),
+        (replace(situation(Backlog(5)), deployment=None), ("Unknown", "Starting")),
+    ],
+)
+def test_ready_means_that_the_pool_does_what_its_spec_says(
+    now: Situation, ready: tuple[str, str]
+) -> None:
+    assert conditions(status_document(now, {}, NOW))["Ready"] == ready
+
+
+def test_an_invalid_spec_says_what_is_wrong() -> None:
+    record = PoolRecord(KEY, "uid", version=9, generation=3, pool=None, problem="spec.x is bad")
+    invalid = replace(situation(None), record=record)
+
+    status = status_document(invalid, {}, NOW)
+
+    assert (status["reason"], status["message"]) == ("InvalidSpec", "spec.x is bad")
+    assert conditions(status)["Ready"] == ("False", "InvalidSpec")
+
+
+def test_the_reason_of_an_unreadable_queue_is_the_conditions() -> None:
+    missing = situation(Unreadable("the Secret shop/redis is missing", reason="SecretMissing"))
+
+    status = status_document(missing, {}, NOW)
+
+    (reachable,) = [c for c in status["conditions"] if c["type"] == "QueueReachable"]
+    assert (reachable["status"], reachable["reason"]) == ("False", "SecretMissing")
+    assert reachable["message"] == "the Secret shop/redis is missing. The replicas are held."
+
+
+def test_the_last_scale_time_outlives_a_restart() -> None:
+    previous = {"lastScaleTime": "2026-02-28T00:00:00Z"}
+
+    assert status_document(situation(Backlog(0)), previous, NOW)["lastScaleTime"] == (
+        "2026-02-28T00:00:00Z"
+    )
+
+
+def test_transitions_are_told_from_the_previous_status() -> None:
+    first = status_document(situation(Backlog(0)), {}, NOW)
+    later = NOW + timedelta(minutes=1)
+
+    second = status_document(situation(Unreadable("gone")), first, later)
+
+    since = {c["type"]: c["lastTransitionTime"] for c in second["conditions"]}
+    assert since == {
+        "Ready": "2026-03-01T12:01:00Z",
+        "QueueReachable": "2026-03-01T12:01:00Z",
+        "ScalingLimited": "2026-03-01T12:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(("warning", "kind"), [(False, "Normal"), (True, "Warning")])
+def test_an_event(warning: bool, kind: str) -> None:  # noqa: FBT001
+    event = event_document(
+        situation(Backlog(0)).record,
+        reason="Backlog",
+        note="n" * 2_000,
+        warning=warning,
+        now=NOW,
+        instance="operator-0",
+    )
+
+    assert event == {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"generateName": "images-", "namespace": "shop"},
+        "eventTime": "2026-03-01T12:00:00.250000Z",
+        "type": kind,
+        "reason": "Backlog",
+        "note": "n" * 1_024,  # the API takes no more
+        "action": "Scaling",
+        "reportingController": "workerpool.dev/operator",
+        "reportingInstance": "operator-0",
+        "regarding": {
+            "apiVersion": "workerpool.dev/v1alpha1",
+            "kind": "WorkerPool",
+            "name": "images",
+            "namespace": "shop",
+            "uid": "uid",
+        },
+    }

@@ -1,0 +1,225 @@
+"""WorkerPool documents ↔ frozen records."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+
+from support.pools import REMOVE
+from support.workerpools import stored
+from workerpool_operator.errors import InvalidResource
+from workerpool_operator.model import Policy
+from workerpool_operator.resource import (
+    Condition,
+    Cpu,
+    Endpoint,
+    Job,
+    Key,
+    Pool,
+    merge_conditions,
+    parse,
+    timestamp,
+)
+
+NOW = datetime(2026, 3, 1, 12, 0, 30, 999_999, tzinfo=UTC)
+
+
+def test_a_pool_with_nothing_but_defaults() -> None:
+    assert parse(stored()) == Pool(
+        key=Key("shop", "images"),
+        uid="uid-of-images",
+        generation=1,
+        policy=Policy(0, 10, 10, 1, timedelta(seconds=60), paused=False),
+        queue="queue:images",
+        endpoint=Endpoint("redis://redis.shop.svc:6379/0"),
+        redis_url="redis://redis:6379/0",
+        cpu=Cpu(cores=1, request=None),
+        memory="512Mi",
+        job=Job(timedelta(seconds=120), 5),
+        template={},
+    )
+
+
+def test_a_pool_with_everything_written_out() -> None:
+    pool = parse(
+        stored(
+            {
+                "spec.queue.redis.url": "rediss://cache.example.com:6380/3",
+                "spec.queue.redis.secretRef": {"name": "redis"},
+                "spec.minReplicas": 2,
+                "spec.maxReplicas": 40,
+                "spec.target": {"backlogPerReplica": 7},
+                "spec.scaleDown.stabilizationSeconds": 0,
+                "spec.cpu": {"policy": "Exclusive", "cores": 4},
+                "spec.memory": "2Gi",
+                "spec.job": {"timeoutSeconds": 9, "maxAttempts": 1},
+                "spec.paused": True,
+                "spec.template": {"spec": {"containers": [{"name": "worker", "image": "i"}]}},
+            }
+        )
+    )
+
+    assert pool.policy == Policy(2, 40, 7, 4, timedelta(0), paused=True)
+    assert pool.endpoint == Endpoint("rediss://cache.example.com:6380/3", Key("shop", "redis"))
+    assert pool.endpoint.tls
+    assert pool.cpu == Cpu(4, None)
+    assert (pool.memory, pool.job) == ("2Gi", Job(timedelta(seconds=9), 1))
+    assert pool.template["spec"]["containers"][0]["image"] == "i"
+
+
+def test_shared_cpu_counts_one_worker_a_pod() -> None:
+    pool = parse(stored({"spec.cpu": {"policy": "Shared", "request": "250m"}}))
+
+    assert (pool.cpu, pool.cpu.policy) == (Cpu(None, "250m"), "Shared")
+    assert pool.policy.workers_per_replica == 1
+
+
+@pytest.mark.parametrize("field", ["target", "paused", "template", "queue.redis.secretRef"])
+def test_a_null_is_as_good_as_left_out(field: str) -> None:
+    assert parse(stored({f"spec.{field}": None})) == parse(stored())
+
+
+@pytest.mark.parametrize(
+    ("written", "read_at"),
+    [
+        ("redis://redis", "redis://redis.shop.svc"),
+        ("redis://redis:6379", "redis://redis.shop.svc:6379"),
+        ("redis://redis:6379/0", "redis://redis.shop.svc:6379/0"),
+        ("redis://redis/5", "redis://redis.shop.svc/5"),
+        ("rediss://my-redis_1:1/2", "rediss://my-redis_1.shop.svc:1/2"),
+        ("redis://redis.shop", "redis://redis.shop"),
+        ("redis://redis.shop.svc:6379/0", "redis://redis.shop.svc:6379/0"),
+        ("redis://cache.example.com/1", "redis://cache.example.com/1"),
+        ("redis://10.0.0.7:6379/0", "redis://10.0.0.7:6379/0"),
+        ("redis://[2001:db8::1]:6379/0", "redis://[2001:db8::1]:6379/0"),
+        ("redis://[::1]", "redis://[::1]"),
+        ("redis://localhost:6379", "redis://localhost:6379"),
+    ],
+)
+def test_a_bare_host_name_means_the_pools_namespace(written: str, read_at: str) -> None:
+    pool = parse(stored({"spec.queue.redis.url": written}))
+
+    assert pool.endpoint.url == read_at
+    assert pool.redis_url == written, "worker pods resolve the name as it was written"
+
+
+def test_pools_of_one_redis_in_one_namespace_have_one_endpoint() -> None:
+    first = parse(stored(name="one"))
+    second = parse(stored({"spec.queue.list": "other"}, name="two"))
+    elsewhere = parse(stored({"metadata.namespace": "studio"}))
+
+    assert first.endpoint == second.endpoint
+    assert elsewhere.endpoint != first.endpoint, "another namespace's `redis` is another Redis"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "spec",
+        "spec.queue",
+        "spec.queue.list",
+        "spec.queue.redis",
+        "spec.queue.redis.url",
+        "spec.minReplicas",
+        "spec.maxReplicas",
+        "spec.scaleDown",
+        "spec.scaleDown.stabilizationSeconds",
+        "spec.cpu",
+        "spec.cpu.policy",
+        "spec.memory",
+        "spec.job",
+        "spec.job.timeoutSeconds",
+        "spec.job.maxAttempts",
+    ],
+)
+@pytest.mark.parametrize("value", [REMOVE, None, [], {}, "", -1, 2.5, True])
+def test_a_missing_or_wrong_field_is_named(path: str, value: object) -> None:
+    with pytest.raises(InvalidResource) as caught:
+        parse(stored({path: value}))
+
+    assert str(caught.value).startswith(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("spec.target", {}, "spec.target.backlogPerReplica is missing"),
+        ("spec.target", {"backlogPerReplica": "ten"}, "spec.target.backlogPerReplica must be"),
+        ("spec.cpu", {"policy": "Shared"}, "spec.cpu.request is missing"),
+        ("spec.cpu", {"policy": "Exclusive", "cores": "two"}, "spec.cpu.cores must be"),
+        ("spec.queue.redis.secretRef", {}, "spec.queue.redis.secretRef.name is missing"),
+        ("spec.queue.redis.url", "http://redis", "spec.queue.redis.url must be redis://"),
+        ("spec.queue.redis.url", "redis://", "spec.queue.redis.url must be redis://"),
+        ("spec.queue.redis.url", "redis://redis:port", "spec.queue.redis.url must be redis://"),
+        ("spec.queue.redis.url", "redis://redis:99999", "spec.queue.redis.url must be redis://"),
+        ("spec.queue.redis.url", "redis://redis/zero", "spec.queue.redis.url must be redis://"),
+        ("spec.queue.redis.url", "redis://[::1", "spec.queue.redis.url must be redis://"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_it_must_be(path: str, value: Any, named: str) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidResource) as caught:
+        parse(stored({path: value}))
+
+    assert str(caught.value).startswith(named)
+
+
+TEMPLATES = """
+- [spec.template,                                      "text"]
+- [spec.template.metadata,                             {metadata: []}]
+- [spec.template.metadata.labels,                      {metadata: {labels: [a]}}]
+- [spec.template.spec,                                 {spec: []}]
+- [spec.template.spec.terminationGracePeriodSeconds,   {spec: {terminationGracePeriodSeconds: long}}]
+- [spec.template.spec.volumes,                         {spec: {volumes: text}}]
+- ["spec.template.spec.volumes[0]",                    {spec: {volumes: [text]}}]
+- ["spec.template.spec.volumes[1].name",               {spec: {volumes: [{name: a}, {emptyDir: {}}]}}]
+- [spec.template.spec.containers,                      {spec: {containers: {name: worker}}}]
+- ["spec.template.spec.containers[0]",                 {spec: {containers: [worker]}}]
+- ["spec.template.spec.containers[0].name",            {spec: {containers: [{image: i}]}}]
+- ["spec.template.spec.containers[0].env",             {spec: {containers: [{name: worker, env: {A: b}}]}}]
+- ["spec.template.spec.containers[0].env[0].name",     {spec: {containers: [{name: worker, env: [{A: b}]}]}}]
+- ["spec.template.spec.containers[0].volumeMounts[0].mountPath",
+                                                       {spec: {containers: [{name: worker, volumeMounts: [{name: a}]}]}}]
+"""  # noqa: E501  a table
+
+
+@pytest.mark.parametrize(("path", "template"), yaml.safe_load(TEMPLATES))
+def test_a_template_that_cannot_be_merged_is_refused(path: str, template: object) -> None:
+    """The CRD lets anything in there, and a surprise later would be everybody's."""
+    with pytest.raises(InvalidResource) as caught:
+        parse(stored({"spec.template": template}))
+
+    assert str(caught.value).startswith(path)
+
+
+def test_a_transition_time_moves_with_the_status_alone() -> None:
+    old = merge_conditions((), [Condition("Ready", "True", "Ready", "fine")], 1, NOW)
+    later = NOW + timedelta(minutes=5)
+
+    same = merge_conditions(old, [Condition("Ready", "True", "Other", "still fine")], 2, later)
+    other = merge_conditions(same, [Condition("Ready", "False", "Broken", "not fine")], 3, later)
+
+    assert old == [
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Ready",
+            "message": "fine",
+            "lastTransitionTime": "2026-03-01T12:00:30Z",
+            "observedGeneration": 1,
+        }
+    ]
+    assert same[0]["lastTransitionTime"] == old[0]["lastTransitionTime"]
+    assert (same[0]["reason"], same[0]["message"]) == ("Other", "still fine")
+    assert same[0]["observedGeneration"] == 2
+    assert other[0]["lastTransitionTime"] == timestamp(later)
+
+
+def test_a_new_condition_begins_now() -> None:
+    old = merge_conditions((), [Condition("Ready", "True", "Ready", "")], 1, NOW)
+    later = NOW + timedelta(minutes=5)
+    both = [Condition("Ready", "True", "Ready", ""), Condition("Other", "True", "Other", "")]
+
+    merged = merge_conditions(old, both, 1, later)
+
+    assert [c["lastTransitionTime"] for c in merged] == [timestamp(NOW), timestamp(later)]

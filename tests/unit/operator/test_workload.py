@@ -1,0 +1,76 @@
+"""Pool → Deployment, compared as whole documents (`workload/*.yaml`, each pool and its result)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.workerpools import stored
+from workerpool_operator.resource import Key, parse
+from workerpool_operator.workload import (
+    DIGEST_ANNOTATION,
+    deployment,
+    deployment_key,
+    digest,
+    pool_key,
+)
+
+FOLDER = Path(__file__).parent / "workload"
+
+
+def cases() -> list[Any]:
+    """Return each file's pool and the Deployment it must become."""
+    documents = {p.stem: yaml.safe_load_all(p.read_text()) for p in sorted(FOLDER.glob("*.yaml"))}
+    return [pytest.param(*pair, id=name) for name, pair in documents.items()]
+
+
+def made(changes: dict[str, object] | None = None, **options: str) -> Any:  # noqa: ANN401
+    return deployment(
+        parse(stored(changes)),
+        image=options.get("image", "image-worker:1"),
+        pull_policy="IfNotPresent",
+    )
+
+
+@pytest.mark.parametrize(("changes", "expected"), cases())
+def test_the_deployment_of_a_pool(changes: dict[str, object], expected: dict[str, Any]) -> None:
+    manifest = made(changes)
+
+    del manifest["metadata"]["annotations"]
+    assert manifest == expected
+
+
+def test_replicas_are_nobodys_here() -> None:
+    assert "replicas" not in made({"spec.minReplicas": 3})["spec"]
+
+
+def test_a_pools_template_is_left_as_it_was() -> None:
+    """The pool is kept in memory, and its manifest is made from it again and again."""
+    body = stored({"spec.template": {"spec": {"containers": [{"name": "worker"}]}}})
+    pool = parse(body)
+
+    first = deployment(pool, image="i", pull_policy="Always")
+    second = deployment(pool, image="i", pull_policy="Always")
+
+    assert first == second
+    assert body["spec"]["template"] == {"spec": {"containers": [{"name": "worker"}]}}
+
+
+def test_the_digest_tells_manifests_apart_and_nothing_else() -> None:
+    def mark(manifest: Any) -> str:  # noqa: ANN401
+        return str(manifest["metadata"]["annotations"][DIGEST_ANNOTATION])
+
+    assert mark(made()) == mark(made())
+    assert mark(made()) != mark(made(image="image-worker:2"))
+    assert mark(made()) != mark(made({"spec.memory": "1Gi"}))
+    assert mark(made()) == mark(made({"spec.maxReplicas": 3})), "replicas are not its business"
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+
+
+def test_a_deployments_name_leads_back_to_its_pool() -> None:
+    pool = Key("shop", "my-worker")
+
+    assert deployment_key(pool) == Key("shop", "my-worker-worker")
+    assert pool_key(deployment_key(pool)) == pool
+    assert pool_key(Key("shop", "worker-2")) is None
