@@ -9,7 +9,7 @@ POLL_SECONDS = 0.01
 
 
 def eventually(
-    look: Callable[[], T],
+    look: Callable[[], T | None],
     what: str | Callable[[], object],
     *,
     seconds: float = 15.0,
