@@ -1,8 +1,7 @@
 """A real redis-server for tests: its own folder, a free loopback port and a unix socket.
 
 It knows how to start, stop, kill, freeze and restart one server, and nothing of what is
-stored in it.  It speaks to the server without a client library, so that it can be used by
-tests of the client library's own misbehaviour.
+stored in it.
 
     with RedisServer() as server:
         client = redis.Redis.from_url(server.url)
@@ -19,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import redis
 
 START_DEADLINE_SECONDS = 15.0
 STOP_DEADLINE_SECONDS = 10.0
@@ -43,6 +44,7 @@ class RedisServer:
         self._command = command
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._clients: list[redis.Redis] = []
         self.port = 0
 
     @property
@@ -88,6 +90,12 @@ class RedisServer:
         trace: TracebackType | None,
     ) -> None:
         self._remove()
+
+    def client(self) -> redis.Redis:
+        """Return a client that survives restarts; it is closed with the server."""
+        client = redis.Redis.from_url(self.url)
+        self._clients.append(client)
+        return client
 
     def kill(self) -> None:
         """End the server as a power cut would: nothing is flushed, nobody is told."""
@@ -178,6 +186,8 @@ class RedisServer:
         return self._process
 
     def _remove(self) -> None:
+        for client in self._clients:
+            client.close()
         if self._process is not None:
             self.kill()
         if self._folder is not None:

@@ -1,0 +1,416 @@
+"""The whole worker as a pod runs it: real processes, real Redis, real photos."""
+
+import io
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from support import planned_supervisor
+from support.pictures import encoded, jpeg, picture
+from support.queue_state import QueueState
+from support.redis_server import RedisServer
+from support.supervisor import Supervisor
+from support.waiting import eventually
+
+
+def put(folder: Path, name: str, data: bytes | None = None) -> None:
+    file = folder / "in" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(jpeg((640, 480)) if data is None else data)
+
+
+def job(filename: str, plan: str = "") -> str:
+    return json.dumps({"filename": filename, "plan": plan})
+
+
+def await_quiet(queue: QueueState, *, done: int, seconds: float = 30) -> None:
+    eventually(
+        lambda: queue.quiet and queue.stats.get("done", 0) >= done,
+        seconds=seconds,
+        what=lambda: f"{done} done: {queue.stats}, {queue.members('retry')}",
+    )
+
+
+def planned(server: RedisServer, folder: Path, **variables: str) -> Supervisor:
+    return Supervisor(server.url, folder, command=planned_supervisor.COMMAND, **variables)
+
+
+def thumbnail(folder: Path, name: str) -> Image.Image:
+    image = Image.open(io.BytesIO((folder / "out" / name).read_bytes()))
+    image.load()
+    return image
+
+
+def test_photos_become_thumbnails(server: RedisServer, queue: QueueState, tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    put(tmp_path, "2026/11/turned.JPG", jpeg((640, 480), orientation=6))
+    put(tmp_path, "alpha.png", encoded(picture((300, 300), "RGBA"), "PNG"))
+    put(tmp_path, "tiny.webp", encoded(picture((8, 6)), "WEBP"))
+    names = ["a.jpg", "2026/11/turned.JPG", "alpha.png", "tiny.webp"]
+    queue.push(*map(job, names))
+    with Supervisor(server.url, tmp_path) as supervisor:
+        await_quiet(queue, done=4)
+        supervisor.await_ready()
+        assert thumbnail(tmp_path, "a.jpg").size == (256, 192)
+        assert thumbnail(tmp_path, "2026/11/turned.JPG").size == (192, 256)
+        assert thumbnail(tmp_path, "alpha.png.jpg").size == (256, 256)
+        assert thumbnail(tmp_path, "tiny.webp.jpg").size == (8, 6)
+        assert queue.jobs == 0
+        assert queue.stats["done"] == 4
+        assert supervisor.get("/healthz") == (200, "ok\n")
+        assert supervisor.metric('image_worker_jobs_total{outcome="done"}') == 4
+        assert supervisor.metric("image_worker_job_seconds_count") == 4
+        assert supervisor.metric("image_worker_in_flight") == 0
+        line = next(line for line in supervisor.log if line.get("filename") == "a.jpg")
+        assert line["outcome"] == "done"
+        assert line["job"]
+        (worker,) = queue.members("workers")
+        record = queue.record(worker)
+        assert record["pid"] == str(supervisor.children()[0])
+        assert supervisor.terminate() == 0
+    leftovers = [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".")]
+    assert leftovers == []
+
+
+def test_what_is_no_job_is_buried_with_a_reason_and_the_loop_goes_on(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "good.jpg")
+    put(tmp_path, "text.jpg", b"these are words")
+    put(tmp_path, "cut.jpg", jpeg((640, 480))[:2000])
+    put(tmp_path, "empty.jpg", b"")
+    (tmp_path / "in" / "link.jpg").symlink_to("/etc/hostname")
+    (tmp_path / "in" / "out-of-here").symlink_to("/etc")
+    bad = {
+        b"no json": "BadJson",
+        b"\x00\xff": "BadJson",
+        b"[" * 50_000: "BadJson",
+        b"[]": "BadPayload",
+        b"{}": "MissingFilename",
+        b'{"filename": "../secret"}': "BadFilename",
+        b'{"filename": "/etc/hostname"}': "BadFilename",
+        b'{"filename": "a\\u0000b"}': "BadFilename",
+        b'{"filename": "\\ud800"}': "BadFilename",
+        b'{"filename": "link.jpg"}': "BadFilename",
+        b'{"filename": "out-of-here/hostname"}': "BadFilename",
+        b'{"filename": "good.jpg/x"}': "BadFilename",
+        b'{"filename": "text.jpg"}': "NotAnImage",
+        b'{"filename": "empty.jpg"}': "NotAnImage",
+        b'{"filename": "cut.jpg"}': "BrokenImage",
+        b" " * ((1 << 20) + 1): "PayloadTooLarge",
+    }
+    queue.push(*bad, job("good.jpg"))
+    with Supervisor(server.url, tmp_path) as supervisor:
+        await_quiet(queue, done=1)
+        dead = {}
+        for lease in queue.members("dead"):
+            line, raw = queue.envelope(lease)
+            dead[raw] = line.split(" ")[4]
+        assert dead == bad
+        assert queue.stats["dead"] == len(bad)
+        assert supervisor.metric("image_worker_child_deaths_total") == 0
+        assert supervisor.metric("image_worker_bugs_total") == 0
+    assert thumbnail(tmp_path, "good.jpg").size == (256, 192)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.jpg"]
+
+
+def test_a_file_that_comes_late_is_found_by_a_retry(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    with Supervisor(server.url, tmp_path):
+        queue.push(job("late.jpg"))
+        eventually(lambda: queue.members("retry"), what="a first failed attempt")
+        put(tmp_path, "late.jpg")
+        await_quiet(queue, done=1)
+    assert queue.stats["failed"] >= 1
+    assert queue.members("dead") == {}
+
+
+def test_a_job_that_fails_every_time_is_buried_with_its_last_reason(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    with planned(server, tmp_path, job_max_attempts="2"):
+        queue.push(job("a.jpg", "fail"))
+        eventually(lambda: queue.members("dead"), what=lambda: f"a burial: {queue.stats}")
+    (lease,) = queue.members("dead")
+    assert " 2 0 " in queue.envelope(lease)[0]
+    assert queue.envelope(lease)[0].endswith("Planned as planned")
+
+
+def test_a_child_that_is_killed_in_a_job_is_back_within_a_second_and_the_job_is_done_once(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    put(tmp_path, "b.jpg")
+    with planned(server, tmp_path) as supervisor:
+        supervisor.await_ready()
+        queue.push(job("a.jpg", "slow"), job("b.jpg"))
+        eventually(lambda: queue.members("inflight"), what="the job to run")
+        (victim,) = supervisor.children()
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+        eventually(lambda: supervisor.children() not in ([], [victim]), what="another child")
+        assert time.monotonic() - killed < 1.0
+        await_quiet(queue, done=2)
+        died = supervisor.await_line("was killed by SIGKILL")
+        assert died["message"] == "a child was killed by SIGKILL; starting the next one"
+    assert queue.stats == {
+        "done": 2,
+        "crashed": 1,
+        "busy_ms": queue.stats["busy_ms"],
+    }
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.jpg"]
+
+
+def test_an_idle_child_that_is_killed_is_replaced_without_a_job_to_find_out(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    with Supervisor(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        (victim,) = supervisor.children()
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: supervisor.children() not in ([], [victim]), what="another child")
+        queue.push(job("a.jpg"))
+        await_quiet(queue, done=1)
+        assert queue.stats.get("crashed") is None
+
+
+def test_poison_is_buried_after_three_crashes_and_others_are_done(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    for name in "abc":
+        put(tmp_path, f"{name}.jpg")
+    with planned(server, tmp_path):
+        queue.push(job("a.jpg"), job("poison", "die"), job("b.jpg"), job("c.jpg"))
+        await_quiet(queue, done=3)
+    (lease,) = queue.members("dead")
+    line, raw = queue.envelope(lease)
+    assert json.loads(raw)["filename"] == "poison"
+    assert " 0 3 " in line
+    assert line.endswith(
+        "Poison it crashed 3 workers; the last time: its child was killed by SIGKILL"
+    )
+
+
+def test_a_job_that_takes_too_long_is_killed_and_has_failed(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    with planned(server, tmp_path, job_timeout_seconds="1", job_max_attempts="1"):
+        queue.push(job("hangs", "hang"), job("a.jpg"))
+        await_quiet(queue, done=1)
+    (lease,) = queue.members("dead")
+    assert queue.envelope(lease)[0].endswith("Timeout it took longer than 1 s")
+    assert queue.stats.get("crashed") is None
+
+
+def test_sigterm_finishes_the_running_job_and_takes_no_other(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    with planned(server, tmp_path) as supervisor:
+        supervisor.await_ready()
+        queue.push(job("a.jpg", "slow"))
+        eventually(lambda: queue.members("inflight"), what="the job to run")
+        supervisor.process.send_signal(signal.SIGTERM)
+        supervisor.await_line("draining")
+        queue.push(job("b.jpg"))
+        assert supervisor.get("/readyz")[0] == 503
+        assert supervisor.process.wait(20) == 0
+    assert queue.stats["done"] == 1
+    assert queue.waiting == [job("b.jpg").encode()]
+    assert queue.members("workers") == {}
+    assert queue.members("inflight") == {}
+    assert queue.jobs == 0
+    assert thumbnail(tmp_path, "a.jpg").size == (256, 192)
+
+
+def test_sigterm_twice_hands_the_running_job_back_uncounted(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    with planned(server, tmp_path) as supervisor:
+        supervisor.await_ready()
+        queue.push(job("a.jpg", "hang"), job("b.jpg"))
+        eventually(lambda: queue.members("inflight"), what="the job to run")
+        supervisor.process.send_signal(signal.SIGTERM)
+        supervisor.await_line("draining")
+        assert supervisor.terminate() == 0
+    assert queue.waiting == [job("a.jpg", "hang").encode(), job("b.jpg").encode()]
+    assert queue.stats == {}
+    assert queue.members("workers") == {}
+
+
+def test_a_supervisor_that_is_killed_takes_its_children_along_and_others_take_its_job(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    with planned(server, tmp_path, lease_seconds="1") as first:
+        first.await_ready()
+        queue.push(job("a.jpg", "slow"))
+        eventually(lambda: queue.members("inflight"), what="the job to run")
+        (child,) = first.children()
+        first.process.kill()
+        first.process.wait(10)
+        eventually(lambda: not Path(f"/proc/{child}").exists(), what="no orphaned child")
+    assert len(queue.members("inflight")) == 1
+    with planned(server, tmp_path, lease_seconds="1"):
+        await_quiet(queue, done=1)
+        eventually(lambda: len(queue.members("workers")) == 1, what="the dead struck off")
+    assert queue.stats["crashed"] == 1
+    assert queue.members("dead") == {}
+    assert thumbnail(tmp_path, "a.jpg").size == (256, 192)
+
+
+def test_a_job_that_landed_with_a_dead_worker_goes_back_to_the_list(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    queue.push(job("a.jpg"))
+    queue.client.blmove(queue.list, f"{queue.prefix}land:gone", 1, "LEFT", "RIGHT")
+    queue.expire_by_script("workers", "gone")
+    with Supervisor(server.url, tmp_path, lease_seconds="1"):
+        await_quiet(queue, done=1)
+        eventually(lambda: "gone" not in queue.members("workers"), what="it struck off")
+
+
+def test_redis_may_restart_in_the_middle_of_a_job(tmp_path: Path) -> None:
+    with RedisServer({"appendonly": "yes", "appendfsync": "always"}) as server:
+        queue = QueueState(server.client())
+        put(tmp_path, "a.jpg")
+        put(tmp_path, "b.jpg")
+        with planned(server, tmp_path, lease_seconds="1") as supervisor:
+            supervisor.await_ready()
+            (child,) = supervisor.children()
+            queue.push(job("a.jpg", "slow"), job("b.jpg"))
+            eventually(lambda: queue.members("inflight"), what="the job to run")
+            server.kill()
+            eventually(
+                lambda: supervisor.get("/readyz")[0] == 503,
+                what="not ready while Redis is away",
+            )
+            assert supervisor.get("/healthz")[0] == 200
+            # The job ends and several leases pass while Redis is away.
+            supervisor.await_line("the thumbnail is in place")
+            server.start()
+            await_quiet(queue, done=2)
+            supervisor.await_ready()
+            assert supervisor.children() == [child]
+            assert supervisor.metric("image_worker_redis_errors_total") > 0
+            assert supervisor.terminate() == 0
+        assert queue.stats["done"] == 2
+        assert queue.stats.get("crashed") is None, "nobody is blamed for the outage"
+        assert queue.jobs == 0
+
+
+def test_a_silent_redis_is_noticed_and_survived(tmp_path: Path) -> None:
+    with RedisServer() as server:
+        queue = QueueState(server.client())
+        put(tmp_path, "a.jpg")
+        with Supervisor(server.url, tmp_path) as supervisor:
+            supervisor.await_ready()
+            with server.frozen():
+                eventually(
+                    lambda: supervisor.get("/readyz")[0] == 503,
+                    what="not ready while Redis is silent",
+                )
+            queue.push(job("a.jpg"))
+            await_quiet(queue, done=1)
+            supervisor.await_ready()
+
+
+def test_redis_may_come_after_the_worker(tmp_path: Path) -> None:
+    with RedisServer() as server:
+        server.kill()
+        put(tmp_path, "a.jpg")
+        with Supervisor(server.url, tmp_path) as supervisor:
+            supervisor.await_line("Redis is unavailable")
+            assert supervisor.get("/readyz")[0] == 503
+            server.start()
+            queue = QueueState(server.client())
+            queue.push(job("a.jpg"))
+            await_quiet(queue, done=1)
+            supervisor.await_ready()
+
+
+def test_sigterm_ends_it_while_redis_is_away(tmp_path: Path) -> None:
+    with RedisServer() as server, Supervisor(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        server.kill()
+        supervisor.await_line("Redis is unavailable")
+        assert supervisor.terminate() == 0
+
+
+def test_a_full_redis_is_emptied(server: RedisServer, queue: QueueState, tmp_path: Path) -> None:
+    for number in range(20):
+        put(tmp_path, f"{number}.jpg")
+        queue.push(job(f"{number}.jpg"))
+    queue.client.config_set("maxmemory", "1mb")
+    try:
+        with Supervisor(server.url, tmp_path) as supervisor:
+            await_quiet(queue, done=20)
+            supervisor.await_ready()
+            assert supervisor.terminate() == 0
+    finally:
+        queue.client.config_set("maxmemory", "0")
+    assert queue.members("dead") == {}
+
+
+def test_an_exclusive_pod_pins_one_child_to_each_core(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    with Supervisor(server.url, tmp_path, cpu_policy="Exclusive") as supervisor:
+        eventually(
+            lambda: len(supervisor.lines("a child is ready")) == len(cores),
+            what="a child on each core",
+        )
+        affinities = [os.sched_getaffinity(child) for child in supervisor.children()]
+        assert sorted(map(tuple, affinities)) == [(core,) for core in cores]
+        eventually(lambda: len(queue.members("workers")) == len(cores), what="all workers known")
+        records = [queue.record(worker) for worker in queue.members("workers")]
+        assert sorted(int(record["cpu"]) for record in records) == cores
+
+
+def test_a_child_has_no_credential_in_its_environment(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    queue.client.execute_command("ACL", "SETUSER", "w", "on", ">hunter2", "~*", "+@all")
+    with Supervisor(
+        server.url,
+        tmp_path,
+        redis_username="w",
+        redis_password="hunter2",  # noqa: S106
+    ) as supervisor:
+        supervisor.await_ready()
+        (child,) = supervisor.children()
+        assert b"hunter2" in Path(f"/proc/{supervisor.pid}/environ").read_bytes()
+        assert b"hunter2" not in Path(f"/proc/{child}/environ").read_bytes()
+    queue.client.execute_command("ACL", "DELUSER", "w")
+
+
+def test_a_wrong_environment_is_said_at_once_with_exit_2(tmp_path: Path) -> None:
+    with Supervisor("http://redis", tmp_path, lease_seconds="soon") as supervisor:
+        assert supervisor.process.wait(20) == 2
+
+
+def test_an_idle_pod_of_one_core_is_small(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    with Supervisor(server.url, tmp_path) as supervisor:
+        queue.push(job("a.jpg"))
+        await_quiet(queue, done=1)
+        pids = [supervisor.pid, *supervisor.children()]
+        assert len(pids) == 2
+        resident_kib = sum(
+            int(line.split()[1])
+            for pid in pids
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            if line.startswith("Rss:")
+        )
+        assert resident_kib < 120 * 1024

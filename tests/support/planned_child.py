@@ -1,0 +1,60 @@
+"""A decoding child with planned faults, for tests: the real one but for what a job asks.
+
+`{"filename": ..., "plan": "die" | "hang" | "fail" | "slow" | "noop" | "die-once:<path>"}`.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from image_worker import child, cores, settings, wire
+
+SLOW_SECONDS = 1.0
+
+
+def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
+    """Carry out the plan, then do the job as the real child does."""
+    try:
+        payload = json.loads(raw)
+    except ValueError:
+        return child.process(raw, images)
+    plan, _, mark = str(payload.get("plan", "")).partition(":")
+    match plan:
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "die-once":
+            try:
+                Path(mark).touch(exist_ok=False)
+            except FileExistsError:
+                pass
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            time.sleep(3600)
+        case "slow":
+            time.sleep(SLOW_SECONDS)
+        case "fail":
+            return wire.Failed("Planned", "as planned")
+        case "noop":
+            return wire.Done(payload["filename"], 0, 1, 1, 1)
+        case _:
+            pass
+    return child.process(raw, images)
+
+
+def main() -> None:
+    """Serve as the real child does."""
+    child.die_with_parent()
+    if "--cpu" in sys.argv:
+        cores.pin(int(sys.argv[-1]))
+    images = settings.read_images(os.environ)
+    with socket.socket(fileno=0) as stream:
+        child.serve(stream, lambda raw: process(raw, images))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""A real `python -m image_worker` on this machine, as a context manager.
+
+It knows how to start one, read its log, find its children, and end it; all it starts it ends,
+by process id.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from support.queue_state import LIST
+from support.waiting import eventually
+
+COMMAND = (sys.executable, "-m", "image_worker")
+
+
+class Supervisor:
+    """One supervisor with its children; photos go from `folder/in` to `folder/out`."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        folder: Path,
+        *,
+        command: tuple[str, ...] = COMMAND,
+        **variables: str,
+    ) -> None:
+        self.folder = folder
+        self._command = command
+        self._environ: Mapping[str, str] = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("WORKERPOOL_")},
+            "WORKERPOOL_QUEUE": LIST,
+            "WORKERPOOL_REDIS_URL": redis_url,
+            "WORKERPOOL_INPUT_DIR": str(folder / "in"),
+            "WORKERPOOL_OUTPUT_DIR": str(folder / "out"),
+            "WORKERPOOL_HTTP_PORT": "0",
+            "WORKERPOOL_LEASE_SECONDS": "3",
+            **{f"WORKERPOOL_{name.upper()}": value for name, value in variables.items()},
+        }
+        self.log: list[dict[str, Any]] = []
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        for name in ("in", "out"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        process = self.process
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+        assert self._reader is not None
+        self._reader.join(10)
+        assert process.stdout is not None
+        process.stdout.close()
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def children(self) -> list[int]:
+        """Return the process ids of the decoding children."""
+        try:
+            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+            others = [
+                (task / "children").read_text()
+                for task in Path(f"/proc/{self.pid}/task").iterdir()
+            ]
+        except FileNotFoundError:
+            return []
+        return sorted({int(word) for part in (text, *others) for word in part.split()})
+
+    def lines(self, message: str) -> list[dict[str, Any]]:
+        """Return the log lines whose message contains these words."""
+        return [line for line in list(self.log) if message in str(line["message"])]
+
+    def await_line(self, message: str, *, seconds: float = 15) -> dict[str, Any]:
+        return eventually(
+            lambda: self.lines(message),
+            seconds=seconds,
+            what=lambda: f"a log line with {message!r} in {self.log}",
+        )[0]
+
+    def await_ready(self) -> None:
+        eventually(
+            lambda: self.get("/readyz")[0] == 200,
+            what=lambda: f"ready; it logged {self.log}",
+        )
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask its HTTP endpoint."""
+        port = self.await_line("starting")["http_port"]
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(self, line_start: str) -> float:
+        """Return the value of the metric line that starts so; 0 if there is none."""
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith(line_start):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+    def terminate(self, *, seconds: float = 20) -> int:
+        """Send SIGTERM and return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            try:
+                self.log.append(json.loads(line))
+            except ValueError:
+                self.log.append({"message": f"(no JSON) {line}"})
