@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.errors import CommandFailed
+from demo.terminal import command_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,9 @@ class Cluster:
         return self._run([str(self.kubectl), *words], None, timeout_seconds)
 
     def get(self, *words: str) -> Any:  # noqa: ANN401 - Kubernetes objects as they come
-        """Return an object or a list as kubectl's JSON."""
-        return json.loads(self.run("get", *words, "-o", "json"))
+        """Return an object or a list as kubectl's JSON; None with --ignore-not-found."""
+        answer = self.run("get", *words, "-o", "json")
+        return json.loads(answer) if answer else None
 
     def exists(self, *words: str) -> bool:
         """Tell whether an object is there."""
@@ -68,7 +70,7 @@ class Cluster:
         )
 
     def _run(self, words: list[str], stdin: str | None, timeout_seconds: float) -> bytes:
-        shown = f"`{Path(words[0]).name} {' '.join(words[1:])}`"
+        shown = f"`{command_line(words)}`"
         try:
             done = subprocess.run(
                 words,

@@ -27,8 +27,10 @@ def compose(files: list[Path]) -> bytes:
             thumbnail.thumbnail((_CELL - 8, _CELL - 8))
             print_ = Image.new("RGB", (thumbnail.width + 8, thumbnail.height + 8), _FRAME)
             print_.paste(thumbnail, (4, 4))
-        left = _GAP + index % _COLUMNS * pitch + (_CELL - print_.width) // 2
-        top = _GAP + index // _COLUMNS * pitch + (_CELL - print_.height) // 2
+        # Down the columns: photos that follow each other were taken at the same place.
+        column, row = divmod(index, rows)
+        left = _GAP + column * pitch + (_CELL - print_.width) // 2
+        top = _GAP + row * pitch + (_CELL - print_.height) // 2
         sheet.paste(print_, (left, top))
     file_ = BytesIO()
     sheet.save(file_, "JPEG", quality=88)

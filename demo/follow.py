@@ -22,6 +22,8 @@ STALL_SECONDS = 120
 _FRAME_SECONDS = 0.125
 _SAMPLE_SECONDS = 0.25
 _PLAIN_SECONDS = 2.0
+_LAST_WORD_SECONDS = 1.2
+"""The operator writes a pool's status once a second at most: its last word comes after the end."""
 _PRODUCER, _DEPLOYMENT, _POOL, _ENDED = "producer", "deployment", "pool", "ended"
 
 
@@ -71,11 +73,14 @@ class Follower:
 
     def _loop(self) -> None:
         changed_at, last = time.monotonic(), self.progress.at(0)
-        while not self.progress.is_over:
+        over_at = None
+        while over_at is None or time.monotonic() - over_at < _LAST_WORD_SECONDS:
             self._hear()
             clock = time.monotonic()
             self.progress.look(clock)
             now = self.progress.at(clock)
+            if self.progress.is_over and over_at is None:
+                over_at = clock
             self._show(now, clock)
             if _counts(now) != _counts(last):
                 changed_at, last = clock, now
@@ -102,6 +107,8 @@ class Follower:
             raise CommandFailed(f"the producer ended early: {line}")
 
     def _show(self, now: Snapshot, clock: float) -> None:
+        if not self.progress.has_begun:
+            return
         if clock - self._sampled_at >= _SAMPLE_SECONDS:
             self.samples.append(now)
             self._sampled_at = clock

@@ -11,7 +11,7 @@ from typing import Any
 
 from demo import cpu, objects
 from demo.cluster import Cluster
-from demo.errors import CommandFailed, DemoError
+from demo.errors import CommandFailed, DemoError, Unsupported
 from demo.follow import wait_until
 from demo.local import Image, Images
 from demo.objects import PRODUCER, Object
@@ -23,6 +23,7 @@ STABILIZATION_SECONDS = 5
 _INSTALL_SECONDS = 180
 _READY_SECONDS = 120
 _SAMPLE = Path("manifests", "workerpool.yaml")
+_OPERATORS = "app.kubernetes.io/name=workerpool,app.kubernetes.io/component=operator"
 _REDIS = "StatefulSet"
 """The one object of the sample, besides the pool, that has to become ready."""
 _MADE_BY_US = {"workerpool.dev/made-by": "demo"}
@@ -40,6 +41,7 @@ class Pool:
 def install(cluster: Cluster, steps: Steps, checkout: Path, images: Images) -> None:
     """Install or upgrade the chart, and the sample's Redis; wait until both are ready."""
     with steps.step("Install the operator") as step:
+        _refuse_a_second_operator(cluster)
         if not cluster.exists("namespace", NAMESPACE):
             metadata = {"name": NAMESPACE, "labels": _MADE_BY_US}
             cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
@@ -48,6 +50,7 @@ def install(cluster: Cluster, steps: Steps, checkout: Path, images: Images) -> N
             *("--namespace", NAMESPACE, "--set", "redis.enabled=false"),
             *_set_image("operator", images.operator),
             *_set_image("worker", images.worker),
+            *_for_the_resource(cluster),
             timeout_seconds=_INSTALL_SECONDS,
         )
         _, others = _read_sample(cluster, checkout)
@@ -108,7 +111,7 @@ def start_producer(cluster: Cluster, steps: Steps, checkout: Path, pool: Pool) -
 
 def uninstall(cluster: Cluster, steps: Steps, checkout: Path) -> None:
     """Take away what `install`, `apply_pool` and `start_producer` brought, and nothing else."""
-    namespace = cluster.get("namespace", NAMESPACE, "--ignore-not-found") or None
+    namespace = cluster.get("namespace", NAMESPACE, "--ignore-not-found")
     if namespace is None:
         steps.say("  There is nothing to remove.")
         return
@@ -128,6 +131,37 @@ def uninstall(cluster: Cluster, steps: Steps, checkout: Path) -> None:
         with steps.step("Remove the namespace") as step:
             cluster.run(*("delete", "namespace", NAMESPACE, "--timeout=180s"), timeout_seconds=200)
             step.result = NAMESPACE
+
+
+def _refuse_a_second_operator(cluster: Cluster) -> None:
+    """Two operators that look after the same pools would undo each other's writes."""
+    found = cluster.get("deployments", "--all-namespaces", "-l", _OPERATORS)["items"]
+    for deployment in found:
+        namespace = deployment["metadata"]["namespace"]
+        if namespace != NAMESPACE and objects.looks_after(deployment, NAMESPACE):
+            raise Unsupported(
+                f"{namespace}/{deployment['metadata']['name']} looks after this cluster's pools "
+                "already. Uninstall it first, or try a pool with it: manifests/workerpool.yaml."
+            )
+
+
+def _for_the_resource(cluster: Cluster) -> tuple[str, ...]:
+    """Leave the resource WorkerPool to the release that has it; take it if that one is gone."""
+    crd = cluster.get("crd", "workerpools.workerpool.dev", "--ignore-not-found") or {}
+    annotations = crd.get("metadata", {}).get("annotations", {})
+    name = annotations.get("meta.helm.sh/release-name")
+    namespace = annotations.get("meta.helm.sh/release-namespace")
+    if name is None or (name, namespace) == (RELEASE, NAMESPACE):
+        return ()
+    releases = json.loads(
+        cluster.run_helm(
+            "list", "--all-namespaces", "-o", "json", timeout_seconds=_INSTALL_SECONDS
+        )
+    )
+    living = {(release["name"], release["namespace"]) for release in releases}
+    return (
+        ("--set", "crds.install=false") if (name, namespace) in living else ("--take-ownership",)
+    )
 
 
 def _set_image(name: str, image: Image) -> tuple[str, ...]:

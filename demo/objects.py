@@ -119,6 +119,14 @@ def is_same_and_running(found: Object, wanted: Object) -> bool:
     )
 
 
+def looks_after(operator: Object, namespace: str) -> bool:
+    """Tell whether an operator's Deployment watches a namespace: named, or all of them."""
+    (container, *_) = operator["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container.get("env", [])}
+    named = environment.get("WORKERPOOL_WATCH_NAMESPACES") or namespace
+    return namespace in named.split(",")
+
+
 def free_cores(node: Object, pods: list[Object], pins: bool | None) -> Node:  # noqa: FBT001
     """Return what a node can still give, from its object and the pods of the cluster."""
     name = node["metadata"]["name"]

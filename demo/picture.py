@@ -10,7 +10,6 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from demo.recording import Recording
 from demo.view import Snapshot
@@ -66,7 +65,8 @@ def _draw_replicas(axes: Axes, recording: Recording) -> None:
     axes.set_ylim(0, recording.max_replicas * _REPLICAS_HEADROOM)
     axes.set_ylabel("replicas  (dotted: ready)", color=_REPLICAS, fontweight="bold")
     axes.tick_params(axis="y", colors=_REPLICAS, length=0)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    step = max(1, recording.max_replicas // 6)
+    axes.set_yticks(range(0, recording.max_replicas + 1, step))
     axes.spines[["top", "left", "right", "bottom"]].set_visible(False)
 
 

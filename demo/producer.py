@@ -73,7 +73,7 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def push(options: argparse.Namespace) -> int:
-    """Push one job for each photo and return at once, as a web application does."""
+    """Push a job for each photo and return at once, as a web application does."""
     _push(_connect(), plan(options.count))
     _say(event="pushed", jobs=options.count)
     return 0
@@ -157,8 +157,8 @@ def _shoot(scenes: list[list[Photo]], folder: Path) -> None:
 
 
 def _push(queue: "redis.Redis", photos: tuple[Photo, ...]) -> None:
-    for photo in photos:
-        queue.rpush(_queue_name(), json.dumps({"filename": photo.filename}))
+    """Push all jobs in one command, as an application does that was given an album."""
+    queue.rpush(_queue_name(), *(json.dumps({"filename": photo.filename}) for photo in photos))
 
 
 def _problems(photo: Photo, folder: Path, longest: int) -> Iterator[str]:

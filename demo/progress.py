@@ -27,6 +27,11 @@ class Progress:
         self._origin: float | None = None
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the jobs were pushed."""
+        return self._origin is not None
+
+    @property
     def is_drained(self) -> bool:
         """Whether every job is done or dead."""
         return self.times.all_done is not None

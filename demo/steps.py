@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from demo.errors import CommandFailed
-from demo.terminal import DIM, GREEN, RED, Terminal, duration
+from demo.terminal import DIM, GREEN, RED, Terminal, command_line, duration
+from demo.view import cut
 
 _TITLE_WIDTH = 30
 _PLAIN_SECONDS = 30.0
@@ -49,8 +50,7 @@ class Step:
     def _row(self, mark: str, text: str) -> str:
         took = duration(self.seconds)
         room = self._terminal.width - _TITLE_WIDTH - len(took) - 7
-        text = text if len(text) <= room else text[: room - 1] + "…"
-        return f"  {mark} {self._title:<{_TITLE_WIDTH}} {text:<{room}} {took:>{len(took)}}"
+        return f"  {mark} {self._title:<{_TITLE_WIDTH}} {cut(text, room):<{room}} {took}"
 
 
 class Steps:
@@ -100,7 +100,7 @@ def run_logged(
     ):
         try:
             while (code := _wait(process)) is None and time.monotonic() < deadline:
-                step.progress(_last_line(log) or f"log: {log}")
+                step.progress(_last_line(log) or f"log: {shown(log)}")
         finally:
             process.terminate()
     if code is None:
@@ -109,7 +109,15 @@ def run_logged(
         how = f"ended with {code}"
     else:
         return
-    raise CommandFailed(f"`{' '.join(words)}` {how}. Its log, {log}, ends:\n\n{tail(log)}")
+    raise CommandFailed(
+        f"`{command_line(words)}` {how}.\n  Its log is {shown(log)}, and ends:\n\n{tail(log)}"
+    )
+
+
+def shown(path: Path) -> str:
+    """Return a path as short as it can be typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def tail(log: Path, lines: int = _LOG_TAIL_LINES) -> str:

@@ -7,9 +7,11 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 CYAN, ORANGE, GREEN, RED, DIM, BOLD = "36", "38;5;208", "32", "31", "2", "1"
+_COMMAND_WIDTH = 72
 
 
 class Terminal:
@@ -40,7 +42,8 @@ class Terminal:
         if not self.is_live:
             return
         up = f"\033[{self._lines_in_place}F" if self._lines_in_place else ""
-        self._write(up + "\033[J" + "".join(line + "\n" for line in lines))
+        # Line by line: a terminal that keeps what is cleared would keep every frame.
+        self._write(up + "".join(f"{line}\033[K\n" for line in lines) + "\033[J")
         self._lines_in_place = len(lines)
 
     def keep(self) -> None:
@@ -50,6 +53,12 @@ class Terminal:
     def _write(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return a command about as a person would type it, without a long tail of arguments."""
+    line = " ".join([Path(words[0]).name, *words[1:]])
+    return line if len(line) <= _COMMAND_WIDTH else line[: _COMMAND_WIDTH - 2] + " …"
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from demo.installation import NAMESPACE
 from demo.local import Ground, Images
 from demo.objects import PRODUCER
 from demo.photo_run import Outcome
-from demo.steps import Steps
+from demo.steps import Steps, shown
 from demo.terminal import BOLD, GREEN, duration
 
 
@@ -74,11 +74,6 @@ def _tell_times(steps: Steps, outcome: Outcome, seconds_before: float) -> None:
 
 def _tell_next(ground: Ground, steps: Steps, outcome: Outcome, pool: str) -> None:
     line, paint = steps.terminal.line, steps.terminal.paint
-    here = Path.cwd()
-
-    def shown(path: Path) -> str:
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
     again = f"kubectl -n {NAMESPACE} exec {PRODUCER} -- python -m demo.producer push"
     line()
     line(f"  {paint('The thumbnails', BOLD)}     {shown(outcome.thumbnails)}/")
@@ -88,8 +83,8 @@ def _tell_next(ground: Ground, steps: Steps, outcome: Outcome, pool: str) -> Non
     line(f"    export KUBECONFIG={ground.cluster.kubeconfig}")
     if ground.cluster.kubectl.is_relative_to(ground.build):
         line(f"    export PATH={ground.build / 'bin'}:$PATH")
-    line(f"    kubectl -n {NAMESPACE} get wp -w")
-    line(f"    {again}   # in a second terminal")
+    line(f"    kubectl -n {NAMESPACE} get wp -w   # watch it, and in a second terminal:")
+    line(f"    {again}")
     line(f"    kubectl -n {NAMESPACE} describe wp {pool}")
     line("    kubectl explain wp.spec")
     line("    make down")

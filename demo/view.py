@@ -60,7 +60,7 @@ def render(past: Sequence[Snapshot], total: int, most: int, width: int, paint: P
         f" {'over time' if label == 'waiting' else f'{now.seconds:.0f} s'}"
         for label, values, full, colour in history
     ]
-    return [*lines, "", "  " + paint(now.message[: width - 2], DIM)]
+    return [*lines, "", "  " + paint(cut(now.message, width - 2), DIM)]
 
 
 def plain(now: Snapshot, total: int) -> str:
@@ -71,6 +71,11 @@ def plain(now: Snapshot, total: int) -> str:
         f"replicas {_figure(now.replicas):>3}  ready {_figure(now.ready):>3}  "
         f"done {_figure(now.done):>4} of {total}{dead}"
     )
+
+
+def cut(text: str, width: int) -> str:
+    """Return the text, or as much of it as fits."""
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def bar(value: int, full: int, width: int) -> str:

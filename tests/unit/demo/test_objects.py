@@ -105,6 +105,20 @@ def test_a_producer_is_replaced_when_its_code_or_its_image_changes() -> None:
     assert not objects.is_same_and_running({**found, "status": {"phase": "Failed"}}, wanted)
 
 
+@pytest.mark.parametrize(
+    ("watched", "expected"),
+    [(None, True), ("", True), ("a,workerpool", True), ("a,workerpool-test", False)],
+)
+def test_an_operator_looks_after_all_namespaces_unless_some_are_named(
+    watched: str | None, *, expected: bool
+) -> None:
+    env = [{"name": "POD_NAME", "valueFrom": {}}]
+    if watched is not None:
+        env.append({"name": "WORKERPOOL_WATCH_NAMESPACES", "value": watched})
+    operator = {"spec": {"template": {"spec": {"containers": [{"env": env}]}}}}
+    assert objects.looks_after(operator, "workerpool") is expected
+
+
 def test_cores_are_free_that_no_living_pod_of_the_node_requests() -> None:
     def pod(node: str, phase: str, *cpus: str) -> dict[str, Any]:
         containers = [{"resources": {"requests": {"cpu": cpu}}} for cpu in cpus]

@@ -32,7 +32,7 @@ def test_a_block_is_drawn_over_the_one_before_it(monkeypatch: pytest.MonkeyPatch
     terminal = Terminal(out)
     terminal.redraw(["one", "two"])
     terminal.redraw(["three"])
-    assert out.getvalue() == "\033[Jone\ntwo\n\033[2F\033[Jthree\n"
+    assert out.getvalue() == "one\033[K\ntwo\033[K\n\033[J\033[2Fthree\033[K\n\033[J"
 
 
 def test_a_kept_block_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_a_kept_block_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal.redraw(["one"])
     terminal.keep()
     terminal.redraw(["two"])
-    assert out.getvalue() == "\033[Jone\n\033[Jtwo\n"
+    assert out.getvalue() == "one\033[K\n\033[Jtwo\033[K\n\033[J"
 
 
 def test_people_who_want_no_colour_get_none(monkeypatch: pytest.MonkeyPatch) -> None:
