@@ -70,7 +70,7 @@ def _sample() -> str:
 def _documents(release: str, *words: str) -> list[str]:
     """Return what helm renders, each document with its separator."""
     if not HELM.exists():
-        raise SystemExit(f"{HELM} is missing; `make up` builds it")
+        raise SystemExit(f"{HELM} is missing; `make programs` builds it")
     done = subprocess.run(
         [HELM, "template", release, CHART, *words],
         capture_output=True,

@@ -1,13 +1,14 @@
 """What the chart makes: refused values, confined pods, the operator's settings, the sample."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
-from support.api_server import ApiServer
+from support.api_server import ROOT, ApiServer
 from support.helm import CHART, Document, Helm, HelmError, only, pod_templates
 
 EVERYTHING = (
@@ -94,13 +95,16 @@ def leaves(schema: Document, values: object, path: str = "") -> Iterator[tuple[s
             yield from leaves(schema["properties"][name], value, f"{path}.{name}")
 
 
-def test_the_schema_describes_exactly_what_values_yaml_has() -> None:
+def known_values() -> dict[str, Document]:
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    # Nothing to write down as a default: the operator's own apply.
+    # Without a default here: a WorkerPool has its own.
     values["samplePool"]["cpu"] |= {"cores": 1, "request": "250m"}
+    return {path.removeprefix("."): part for path, part in leaves(schema, values)}
 
-    known = dict(leaves(schema, values))
+
+def test_the_schema_describes_exactly_what_values_yaml_has() -> None:
+    known = known_values()
 
     assert [path for path, part in known.items() if not part.get("description")] == []
     open_objects = [
@@ -109,6 +113,15 @@ def test_the_schema_describes_exactly_what_values_yaml_has() -> None:
         if "properties" in part and part.get("additionalProperties") is not False
     ]
     assert open_objects == []
+
+
+def test_the_installation_guide_names_values_that_exist() -> None:
+    guide = (ROOT / "docs" / "install.md").read_text()
+    rows = re.findall(r"^\| (`[a-z][^|]*) \|", guide.partition("### Values")[2], re.MULTILINE)
+    named = {name for row in rows[: rows.index("`workerpools`")] for name in row.split("`")[1::2]}
+
+    assert named <= known_values().keys()
+    assert "redis.enabled" in named
 
 
 def test_every_pod_is_confined(documents: list[Document]) -> None:

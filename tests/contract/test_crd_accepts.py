@@ -1,6 +1,7 @@
 """What a valid WorkerPool becomes: its defaults, what is kept of it, and how kubectl shows it."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import yaml
 
 from support.api_server import ApiServer, Document
 from support.pools import REMOVE, pool
+from workerpool_operator.model import Reason
 
 ROOT = Path(__file__).parents[2]
 CRD = yaml.safe_load((ROOT / "manifests" / "crd.yaml").read_text())
 [VERSION] = CRD["spec"]["versions"]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 
 
 def pools(namespace: str) -> str:
@@ -278,13 +281,31 @@ def test_a_description_tells_the_default_and_the_bounds_that_are_in_force(path: 
     assert missing == {}
 
 
-@pytest.mark.parametrize("path", OWN_FIELDS)
+@pytest.mark.parametrize("path", [path for path in OWN_FIELDS if "." in path])
 def test_the_reference_describes_every_field(path: str) -> None:
-    reference = (ROOT / "docs" / "reference.md").read_text()
+    name = path.partition(".")[2].replace("[]", "")
 
-    name = path.removeprefix("spec.").removeprefix("status.").replace("[]", "")
+    assert f"`{name}`" in REFERENCE
 
-    assert f"`{name}`" in reference or path in ("spec", "status")
+
+@pytest.mark.parametrize("reason", [*Reason, "Starting", "InvalidSpec"])
+def test_every_reason_is_explained(reason: str) -> None:
+    assert reason in OWN_FIELDS["status.reason"]["description"]
+    assert f"| `{reason}` |" in REFERENCE
+
+
+def test_the_reference_names_the_default_in_force() -> None:
+    rows = dict(re.findall(r"^\| `([^`]+)` \| `?([^`|]+?)`? \|", REFERENCE, re.MULTILINE))
+    defaults = {
+        path.removeprefix("spec."): field["default"]
+        for path, field in OWN_FIELDS.items()
+        if "default" in field and not isinstance(field["default"], dict)
+    }
+
+    assert {name: rows[name] for name in defaults} == {
+        name: str(default).lower() if isinstance(default, bool) else str(default)
+        for name, default in defaults.items()
+    }
 
 
 def condition(kind: str) -> dict[str, object]:

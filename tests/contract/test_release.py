@@ -128,6 +128,19 @@ def test_an_uninstalled_release_leaves_the_pools_of_the_cluster_alone(release: R
     assert release.names("workerpools") == ["workerpool.workerpool.dev/mine"]
 
 
+def test_another_release_can_take_over_the_resource_that_stayed(release: Release) -> None:
+    release.install()
+    release.run("uninstall")
+    second = Release(release.api, release.helm)
+    with pytest.raises(HelmError, match="invalid ownership metadata"):
+        second.install()
+
+    second.install("--take-ownership")
+
+    assert second.names("deployments") == ["deployment.apps/demo-operator"]
+    second.run("uninstall")
+
+
 def test_a_second_release_in_another_namespace_meets_nothing_of_the_first(
     release: Release,
 ) -> None:

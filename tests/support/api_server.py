@@ -5,7 +5,7 @@ It knows how to start and end the two, and how to speak to them: `kubectl` for w
 Deployment, no default service account is made, deleted owners leave their dependents behind.
 
     with ApiServer() as api:
-        api.kubectl("apply", "--server-side", "-f", "manifests/crd.yaml")
+        api.kubectl("apply", "-f", "manifests/crd.yaml")
         api.request("GET", "/apis/workerpool.dev/v1alpha1/workerpools")
 """
 
@@ -75,13 +75,13 @@ class ApiServer:
 
     @property
     def kubeconfig(self) -> Path:
-        """A kubeconfig of the cluster's administrator; certificates are embedded by path."""
+        """A kubeconfig of the administrator; it names the certificates in `folder`."""
         return self.folder / "kubeconfig"
 
     def __enter__(self) -> Self:
         for name in ("etcd", "kube-apiserver", "kubectl"):
             if not (self._binaries / name).exists():
-                raise ApiServerError(f"{self._binaries / name} is missing; `make up` builds it")
+                raise ApiServerError(f"{name} is not in {self._binaries}: run `make programs`")
         # A unix socket's path is limited to 107 bytes, and pytest's tmp_path often is longer.
         self._folder = Path(tempfile.mkdtemp(prefix="api-"))
         try:
