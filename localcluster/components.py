@@ -57,16 +57,19 @@ def ensure(layout: Layout, component: Component) -> None:
     pid_file = _pid_file(layout, component.name)
     pid_file.parent.mkdir(parents=True, exist_ok=True)
     with log(layout, component.name).open("a") as output:
-        subprocess.Popen(
+        # Forked away, so that it is nobody's child here: it outlives this command.
+        subprocess.run(
             [
-                *("sh", "-c", _ENTER, str(group / "cgroup.procs"), str(pid_file)),
+                *("setsid", "--fork", "sh", "-c", _ENTER),
+                *(str(group / "cgroup.procs"), str(pid_file)),
                 *component.full_command(),
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd="/",
-            start_new_session=True,
+            timeout=10,
+            check=True,
         )
     wait_until(
         lambda: is_alive(layout, component.name),

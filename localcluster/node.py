@@ -80,10 +80,16 @@ def prepare(layout: Layout, node: Node) -> None:
     folder = layout.node(node.name)
     cgroup_root = cgroups.make_node_root(cgroups.mounted(), node.name)
     (folder / "cni").mkdir(parents=True, exist_ok=True)
-    (folder / "containerd.toml").write_text(containerd_config(layout, node))
-    (folder / "cni" / "10-pods.conflist").write_text(_json(cni_config(node)))
-    (folder / "kubelet.json").write_text(_json(kubelet_config(layout, node, cgroup_root)))
-    (folder / "kube-proxy.json").write_text(_json(kube_proxy_config(layout, node)))
+    files = {
+        "containerd.toml": containerd_config(layout, node),
+        "cni/10-pods.conflist": _json(cni_config(node)),
+        "kubelet.json": _json(kubelet_config(layout, node, cgroup_root)),
+        "kube-proxy.json": _json(kube_proxy_config(layout, node)),
+    }
+    for name, text in files.items():
+        # A kube-proxy ends when its file is written, be it with the same words.
+        if not (folder / name).exists() or (folder / name).read_text() != text:
+            (folder / name).write_text(text)
     _ensure_mount_namespace(layout, node)
 
 

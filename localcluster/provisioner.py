@@ -31,7 +31,7 @@ class Api:
         self._tls = ssl.create_default_context(cafile=str(pki / "ca.crt"))
         self._tls.load_cert_chain(pki / "provisioner.crt", pki / "provisioner.key")
 
-    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make one request; raise OSError unless it succeeds (404 of a DELETE is success)."""
         connection = self._connect()
         try:
