@@ -43,6 +43,7 @@ bench-reaction: venv ## RPUSH to spec.replicas, in milliseconds, beside a bare P
 check: venv ## Lint, format, types, layers, rendered files
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
 	@.venv/bin/mypy && .venv/bin/lint-imports | tail -3
+	@$(PY) manifests/render.py --check
 
 format: venv ## Format the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
@@ -66,8 +67,8 @@ packages: ## Install the system packages that are missing
 programs: ## Build Kubernetes, Helm and kwok from their Go modules
 	@$(PYTHON) -m localcluster build
 
-images: ## Build the container images
-	@$(PYTHON) -m localcluster build-images
+images: ## Build the container images; IMAGE_REPOSITORY=… pushes them there
+	@$(PYTHON) -m localcluster build-images $(if $(IMAGE_REPOSITORY),--push $(IMAGE_REPOSITORY))
 
 clean: ## Remove everything that was built
 	@rm -rf .build .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
