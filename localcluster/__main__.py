@@ -21,10 +21,12 @@ _INTERRUPTED = 130
 def main(words: list[str]) -> int:
     """Carry out one verb; return the exit status."""
     arguments = _parser().parse_args(words)
+    # Debian keeps sbin from the PATH of people, and `su` from that of root.
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
     layout = Layout(Path(__file__).resolve().parent.parent)
     try:
         if arguments.verb in _AS_ROOT and os.geteuid() != 0:
-            preflight.check(layout)
+            preflight.check_sudo()
             return _again_with_sudo(words)
         return _carry_out(arguments, layout)
     except LocalClusterError as error:
@@ -75,6 +77,7 @@ def _carry_out(arguments: argparse.Namespace, layout: Layout) -> int:
 def _change_cluster(arguments: argparse.Namespace, layout: Layout) -> int:
     match arguments.verb:
         case "up":
+            preflight.check(layout)
             cluster.up(layout)
             print(report.access(layout))
         case "down":
@@ -100,7 +103,7 @@ def _change_cluster(arguments: argparse.Namespace, layout: Layout) -> int:
 
 def _again_with_sudo(words: list[str]) -> int:
     """Run the same verb as root, in the same environment: it says how to reach package indexes."""
-    search = f"PATH={os.environ.get('PATH', os.defpath)}"
+    search = f"PATH={os.environ['PATH']}"
     command = [sys.executable, "-m", "localcluster", *words]
     # The terminal's Ctrl-C reaches the child too: let the child answer it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

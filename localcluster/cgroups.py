@@ -64,10 +64,8 @@ def mounted() -> Hierarchies:
 
 
 def component(hierarchies: Hierarchies, name: str) -> Path:
-    """Return, made if need be, the group of one component."""
-    group = hierarchies.processes / CGROUP / "components" / name
-    group.mkdir(parents=True, exist_ok=True)
-    return group
+    """Return the group of one component, which need not exist."""
+    return hierarchies.processes / CGROUP / "components" / name
 
 
 def make_node_root(hierarchies: Hierarchies, name: str) -> str:

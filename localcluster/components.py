@@ -53,6 +53,7 @@ def ensure(layout: Layout, component: Component) -> None:
     if is_alive(layout, component.name):
         return
     group = cgroups.component(cgroups.mounted(), component.name)
+    group.mkdir(parents=True, exist_ok=True)
     layout.logs.mkdir(parents=True, exist_ok=True)
     pid_file = _pid_file(layout, component.name)
     pid_file.parent.mkdir(parents=True, exist_ok=True)

@@ -108,7 +108,7 @@ def push(layout: Layout, index: dict[str, Built], repository: str) -> list[str]:
     pushed = []
     for built in index.values():
         target = destination(repository, built.image)
-        transport = "" if ":" in target.split("/")[0] else "docker://"
+        transport = "" if target.startswith(("oci:", "docker://")) else "docker://"
         run([*_buildah(layout), "push", built.image, f"{transport}{target}"], timeout_seconds=600)
         pushed.append(target)
     return pushed

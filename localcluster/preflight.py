@@ -20,6 +20,9 @@ NEEDED_BYTES_WHEN_BUILT = 3 * 2**30
 _ELSEWHERE = (
     "use a cluster that you have: KUBECONFIG=<its file> make up IMAGE_REPOSITORY=<your registry>"
 )
+_NO_ROOT = (
+    f"a local cluster needs root: run this as root, allow sudo without a password, or {_ELSEWHERE}"
+)
 _ARCHITECTURES = ("x86_64", "aarch64")
 
 
@@ -45,7 +48,7 @@ def observe(layout: Layout) -> Machine:
         system=platform.system(),
         architecture=platform.machine(),
         is_root=os.geteuid() == 0,
-        can_sudo=shutil.which("sudo") is not None and succeeds(["sudo", "-n", "true"]),
+        can_sudo=_can_sudo(),
         free_bytes=shutil.disk_usage(layout.checkout).free,
         file_system=mounts.file_system(layout.checkout),
         is_built=all(programs.is_current(layout, each) for each in programs.PROGRAMS),
@@ -65,10 +68,7 @@ def problems(machine: Machine) -> list[str]:
             f"{machine.architecture}: {_ELSEWHERE}"
         )
     if not (machine.is_root or machine.can_sudo):
-        found.append(
-            "a local cluster needs root: run this as root, allow sudo without a password, or "
-            f"{_ELSEWHERE}"
-        )
+        found.append(_NO_ROOT)
     needed = NEEDED_BYTES_WHEN_BUILT if machine.is_built else NEEDED_BYTES
     if machine.free_bytes < needed:
         found.append(
@@ -92,6 +92,16 @@ def check(layout: Layout) -> None:
     """Raise Unsupported with all problems at once."""
     if found := problems(observe(layout)):
         raise Unsupported("\n".join(found))
+
+
+def check_sudo() -> None:
+    """Raise Unsupported if this user cannot become root without being asked."""
+    if not _can_sudo():
+        raise Unsupported(_NO_ROOT)
+
+
+def _can_sudo() -> bool:
+    return succeeds(["sudo", "--non-interactive", "true"])
 
 
 def _gib(size: int) -> str:

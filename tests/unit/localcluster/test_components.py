@@ -25,7 +25,9 @@ def remembered(layout: Layout, pid: str) -> None:
 
 
 def in_group(pids: str) -> None:
-    (cgroups.component(cgroups.mounted(), "etcd") / "cgroup.procs").write_text(pids)
+    group = cgroups.component(cgroups.mounted(), "etcd")
+    group.mkdir(parents=True)
+    (group / "cgroup.procs").write_text(pids)
 
 
 def test_a_process_in_its_group_is_alive(layout: Layout) -> None:
