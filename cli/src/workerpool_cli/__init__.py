@@ -1,0 +1,1 @@
+"""The `workerpool` command: push, status, dead, drain, resume."""

@@ -1,0 +1,98 @@
+"""Which Redis, and who we are there.
+
+Pure: options and environment → a frozen address.  Credentials may come in a URL or in
+variables; they are taken apart here, so that whatever is shown later holds none.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from workerpool_cli.errors import UsageError
+
+PREFIX = "WORKERPOOL_"
+EXAMPLE = "redis://redis.example.com:6379/0"
+DEFAULT_PORT = 6379
+SCHEMES = frozenset({"redis", "rediss", "unix"})
+_LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_SERVICE = re.compile(rf"(?P<name>{_LABEL})(\.(?P<namespace>{_LABEL})\.svc(\..+)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """How to reach one Redis."""
+
+    url: str
+    """Without credentials: fit to be shown."""
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    """A file of PEM certificates to verify a rediss:// server with."""
+    ca_pem: str | None = field(default=None, repr=False)
+    """The certificates themselves, when they come from a Secret."""
+    local_port: int | None = None
+    """Where a port-forward to it listens on this machine."""
+
+
+class Service(NamedTuple):
+    """A service inside the cluster."""
+
+    namespace: str
+    name: str
+    port: int
+
+
+def parse(url: str, origin: str) -> Address:
+    """Take a URL apart; `origin` says where it was written, for the error."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"{origin} is no address: {error}; write {EXAMPLE}") from error
+    if parts.scheme not in SCHEMES or not (host or parts.scheme == "unix"):
+        raise UsageError(f"{origin} is no address of a Redis: write {EXAMPLE} (rediss:// for TLS)")
+    database = parts.path.strip("/")
+    if parts.scheme != "unix" and not f"{database}0".isdecimal():
+        raise UsageError(f"{origin} has {database!r} where the database's number belongs")
+    if parts.scheme == "unix":
+        shown = url
+    else:
+        name = f"[{host}]" if host and ":" in host else host or ""
+        shown = urlunsplit(
+            (parts.scheme, f"{name}:{port or DEFAULT_PORT}", f"/{database or 0}", "", "")
+        )
+    return Address(
+        url=shown,
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+    )
+
+
+def completed(
+    address: Address,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    ca_file: str | None = None,
+    ca_pem: str | None = None,
+) -> Address:
+    """Add what the URL left open; credentials in a URL were written for that URL, and win."""
+    if address.password is None:
+        address = replace(
+            address, username=username or address.username, password=password or None
+        )
+    return replace(address, ca_file=ca_file or None, ca_pem=ca_pem or None)
+
+
+def service_of(address: Address, namespace: str) -> Service | None:
+    """Name the cluster service that a pool's address means; None if it is a host of the world.
+
+    A bare name is a service of the pool's own namespace, as it is for the pool's workers.
+    """
+    parts = urlsplit(address.url)
+    host = (parts.hostname or "").lower()
+    match = _SERVICE.fullmatch(host)
+    if match is None or host == "localhost":
+        return None
+    return Service(match["namespace"] or namespace, match["name"], parts.port or DEFAULT_PORT)

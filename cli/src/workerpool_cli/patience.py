@@ -1,0 +1,31 @@
+"""Asking on while Redis is away for a moment: a long wait must survive a restart."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from workerpool_cli.console import Console
+from workerpool_cli.errors import RedisTrouble
+
+T = TypeVar("T")
+LONGEST_SECONDS = 60.0
+PAUSE_SECONDS = 1.0
+
+
+def patiently(
+    ask: Callable[[], T],
+    console: Console,
+    clock: Callable[[], float],
+    pause: Callable[[float], None],
+) -> T:
+    """Return the answer to something harmless to ask again; a lasting trouble is raised."""
+    first: float | None = None
+    while True:
+        try:
+            return ask()
+        except RedisTrouble as trouble:
+            now = clock()
+            first = now if first is None else first
+            if not trouble.passing or now - first > LONGEST_SECONDS:
+                raise
+            console.progress(f"{trouble} (trying again)")
+            pause(PAUSE_SECONDS)
