@@ -49,6 +49,33 @@ class Listener(Protocol):
         """
 
 
+class Connection(Protocol):
+    """What a reader needs of a connection; `TrackingConnection` says more of each."""
+
+    @property
+    def tracking(self) -> bool:
+        """Whether changes are reported."""
+
+    async def open(self, invalidated: Callable[[Sequence[bytes] | None], None]) -> None:
+        """Connect, and report changes to `invalidated` from now on."""
+
+    async def close(self) -> None:
+        """End it."""
+
+    async def quiet(self, wake: asyncio.Event, seconds: float) -> None:
+        """Wait until `wake` is set, for `seconds` at most, or until the connection ends."""
+
+    async def ping(self) -> None:
+        """Prove that somebody is there."""
+
+    async def read(self, queues: Sequence[str]) -> list[Backlog | Unreadable]:
+        """Return each queue's backlog, and have its next change reported."""
+
+
+Connector = Callable[[str, Credentials, float], Connection]
+"""URL, credentials and timeout → a connection to be opened."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """How often queues are read, in seconds."""
@@ -77,11 +104,13 @@ class QueueReader:
         listener: Listener,
         credentials: CredentialSource,
         timing: Timing,
+        connector: Connector = TrackingConnection,
     ) -> None:
         self.endpoint = endpoint
         self._listener = listener
         self._credentials = credentials
         self._timing = timing
+        self._connector = connector
         self._queues: dict[str, _Queue] = {}
         self._wake = asyncio.Event()
         self._served = False
@@ -144,7 +173,7 @@ class QueueReader:
         for name in list(self._queues):
             self._listener.on_reading(name, error, told=None)
 
-    async def _connect(self) -> TrackingConnection:
+    async def _connect(self) -> Connection:
         try:
             credentials = await self._credentials(self.endpoint)
         except NotFound as error:
@@ -155,7 +184,7 @@ class QueueReader:
             ) from error
         except ApplyFailed as error:
             raise Unreadable(f"The credentials for Redis cannot be read: {error}") from error
-        connection = TrackingConnection(self.endpoint.url, credentials, self._timing.timeout)
+        connection = self._connector(self.endpoint.url, credentials, self._timing.timeout)
         await connection.open(self._invalidated)
         for entry in self._queues.values():
             entry.due = 0.0
@@ -167,7 +196,7 @@ class QueueReader:
         for name in list(self._queues) if names is None else map(bytes.decode, names):
             self.poke(name, told=now)
 
-    async def _serve(self, connection: TrackingConnection) -> NoReturn:
+    async def _serve(self, connection: Connection) -> NoReturn:
         """Read what is due, sleep until something is, for as long as the connection lasts."""
         loop = asyncio.get_running_loop()
         while True:
@@ -184,7 +213,7 @@ class QueueReader:
             if pause > self._timing.timeout and not self._wake.is_set():
                 await connection.ping()
 
-    async def _read(self, connection: TrackingConnection, names: Sequence[str]) -> None:
+    async def _read(self, connection: Connection, names: Sequence[str]) -> None:
         told: dict[str, float | None] = {}
         for name in names:
             entry = self._queues[name]

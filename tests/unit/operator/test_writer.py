@@ -1,8 +1,9 @@
 """Writes: one slot, latest wins, the important first; on a virtual clock."""
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
 
 import pytest
@@ -25,6 +26,7 @@ class Desk:
 
     done: list[tuple[float, str]] = field(default_factory=list)
     failures: list[tuple[Hashable, ApplyFailed]] = field(default_factory=list)
+    writers: list[Writer] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
 
@@ -56,12 +58,17 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    yield desk
+    for made in desk.writers:
+        await made.close()
 
 
 def writer(desk: Desk, limit: int = 16) -> Writer:
-    return Writer(limit=limit, failed=desk.failed)
+    made = Writer(limit=limit, failed=desk.failed)
+    desk.writers.append(made)
+    return made
 
 
 async def test_a_write_is_performed_at_once(desk: Desk) -> None:
@@ -146,7 +153,7 @@ async def test_what_fails_is_told_and_tried_again_later_and_later(desk: Desk) ->
         (SLOT, f"failure {n}") for n in range(12)
     ]
     times = [at for at, _ in desk.done]
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     first, longest = RETRY_SECONDS
     assert len(times) == 13, "it ends with the first success"
     for attempt, pause in enumerate(pauses, start=1):
@@ -284,7 +291,7 @@ async def test_it_says_for_how_long_the_slowest_write_is_under_way(desk: Desk) -
     before = one.slowest_seconds()
     one.submit("slow", Priority.UP, desk.write("slow", seconds=100))
     await asyncio.sleep(30)
-    for number in range(50):
+    for number in range(40):
         one.submit(number, Priority.UP, desk.write(str(number), seconds=1))
     await asyncio.sleep(20)
 
