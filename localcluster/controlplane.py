@@ -3,6 +3,8 @@
 All of it runs in one network namespace, where only the API server and DNS listen for others.
 """
 
+import json
+
 from localcluster import addresses, network
 from localcluster.components import Component
 from localcluster.layout import Layout
@@ -56,7 +58,7 @@ def corefile(layout: Layout) -> str:
     bind {addresses.CONTROL_PLANE}
     errors
     kubernetes {addresses.CLUSTER_DOMAIN} in-addr.arpa {{
-        kubeconfig {layout.pki / "coredns.kubeconfig"}
+        kubeconfig {json.dumps(str(layout.pki / "coredns.kubeconfig"))}
         pods insecure
         ttl 5
     }}
