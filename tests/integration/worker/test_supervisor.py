@@ -345,6 +345,22 @@ def test_sigterm_ends_it_while_redis_is_away(tmp_path: Path) -> None:
         assert supervisor.terminate() == 0
 
 
+def test_a_supervisor_that_was_stopped_and_continued_goes_on(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    with Supervisor(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        for _ in range(3):
+            supervisor.process.send_signal(signal.SIGSTOP)
+            time.sleep(1.1)  # longer than one wait for signals, which then is over when it wakes
+            supervisor.process.send_signal(signal.SIGCONT)
+            supervisor.get("/healthz")
+        queue.push(job("a.jpg"))
+        await_quiet(queue, done=1)
+        assert supervisor.terminate() == 0
+
+
 def test_a_full_redis_is_emptied(server: RedisServer, queue: QueueState, tmp_path: Path) -> None:
     for number in range(20):
         put(tmp_path, f"{number}.jpg")

@@ -5,6 +5,7 @@ and files; it must not know Redis (no credential ever reaches the process that d
 strangers uploaded), and it ends with its supervisor, however that ends.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -49,13 +50,10 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
 def serve(stream: wire.Stream, work: Callable[[bytes], wire.Outcome]) -> None:
     """Say that we are ready, then answer each payload until the supervisor hangs up."""
     ready = wire.Ready(pid=os.getpid(), cpus=tuple(sorted(os.sched_getaffinity(0))))
-    wire.send(stream, wire.encode(ready))
-    while True:
-        try:
-            raw = wire.receive(stream)
-        except EOFError:
-            return
-        wire.send(stream, wire.encode(work(raw)))
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        wire.send(stream, wire.encode(ready))
+        while True:
+            wire.send(stream, wire.encode(work(wire.receive(stream))))
 
 
 def die_with_parent() -> None:
@@ -84,10 +82,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     with socket.socket(fileno=0) as stream:
-        try:
-            serve(stream, lambda raw: process(raw, images))
-        except (BrokenPipeError, ConnectionResetError):
-            return 0
+        serve(stream, lambda raw: process(raw, images))
     return 0
 
 

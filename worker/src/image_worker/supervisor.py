@@ -18,8 +18,10 @@ from image_worker.leases import Leases, connect
 from image_worker.settings import Settings
 from image_worker.worker import MARGIN_SECONDS, Stop, Worker
 
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
+SIGNALS = ENDS | {signal.SIGCHLD, signal.SIGALRM}
 TICK_SECONDS = 1.0
+DRAIN_TICK_SECONDS = 0.05
 DRAIN_MARGIN_SECONDS = 5.0
 """On top of the job timeout; the pod's grace period has twice as much."""
 HURRY_SECONDS = 3.0
@@ -67,6 +69,7 @@ class Supervisor:
         here, every thread and child inherits that, and only this loop receives them.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        _tick(TICK_SECONDS)
         server = Server(self._settings.http_port, self._health, self._metrics)
         telemetry.log(
             logging.INFO,
@@ -87,7 +90,7 @@ class Supervisor:
 
     def _until_told_to_stop(self) -> None:
         while not self._stop.draining.is_set():
-            if self._received() in {signal.SIGTERM, signal.SIGINT}:
+            if self._received() in ENDS:
                 self._stop.draining.set()
 
     def _drain(self) -> None:
@@ -96,9 +99,9 @@ class Supervisor:
         limit = self._settings.job_timeout.total_seconds() + DRAIN_MARGIN_SECONDS
         deadline = self._clock() + limit
         telemetry.log(logging.INFO, "draining: finishing what runs", seconds=limit)
+        _tick(DRAIN_TICK_SECONDS)
         while not all(worker.join(0) for worker in self._workers):
-            again = self._received(0.05) in {signal.SIGTERM, signal.SIGINT}
-            if again or self._clock() > deadline:
+            if self._received() in ENDS or self._clock() > deadline:
                 self._hurry()
                 break
         self._heart.stop(HURRY_SECONDS)
@@ -115,12 +118,12 @@ class Supervisor:
         for worker in self._workers:
             worker.join(deadline - self._clock())
 
-    def _received(self, seconds: float = TICK_SECONDS) -> signal.Signals | None:
-        """Wait for a signal, and bury orphans meanwhile; our children have their keepers."""
-        self._health.back_within("supervisor", seconds + MARGIN_SECONDS)
-        received = signal.sigtimedwait(SIGNALS, seconds)
+    def _received(self) -> signal.Signals:
+        """Wait for a signal or a tick, and bury orphans; our children have their keepers."""
+        self._health.back_within("supervisor", TICK_SECONDS + MARGIN_SECONDS)
+        received = signal.sigwait(SIGNALS)
         self._bury_orphans()
-        return signal.Signals(received.si_signo) if received else None
+        return signal.Signals(received)
 
     def _bury_orphans(self) -> None:
         while True:
@@ -180,6 +183,15 @@ class Supervisor:
     def _child_died(self, how: str) -> None:
         self._metrics.add("image_worker_child_deaths_total")
         telemetry.log(logging.WARNING, f"a child {how}; starting the next one")
+
+
+def _tick(seconds: float) -> None:
+    """Have SIGALRM interrupt every wait for signals so often.
+
+    A timer, and not `signal.sigtimedwait`: that one makes signals up when the process was
+    stopped and continued meanwhile (seen with CPython 3.11).
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
 
 
 def _declared(metrics: telemetry.Metrics) -> telemetry.Metrics:
