@@ -1,0 +1,55 @@
+import pytest
+
+from workerpool_cli.address import Address, Service, completed, parse, service_of
+from workerpool_cli.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://redis", "redis://redis:6379/0"),
+        ("rediss://r.example.com:6380/3", "rediss://r.example.com:6380/3"),
+        ("redis://[::1]/2", "redis://[::1]:6379/2"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+def test_an_address_is_shown_in_full(url: str, shown: str) -> None:
+    assert parse(url, "--redis-url").url == shown
+
+
+def test_credentials_are_taken_out_of_the_address() -> None:
+    address = parse("redis://ann:s%40cret@redis:6379/0", "--redis-url")
+    assert (address.username, address.password) == ("ann", "s@cret")
+    assert "s@cret" not in repr(address)
+    assert "s%40cret" not in address.url
+
+
+@pytest.mark.parametrize(
+    "url", ["redis", "http://redis", "redis://", "redis://redis:port/0", "redis://redis/images"]
+)
+def test_what_is_no_address_is_refused_by_its_origin(url: str) -> None:
+    with pytest.raises(UsageError, match=r"^WORKERPOOL_REDIS_URL"):
+        parse(url, "WORKERPOOL_REDIS_URL")
+
+
+def test_credentials_in_a_url_win_over_others() -> None:
+    address = Address("redis://r:6379/0", username="ann", password="hers")  # noqa: S106
+    other = completed(address, username="bob", password="his")  # noqa: S106
+    assert (other.username, other.password) == ("ann", "hers")
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [
+        ("redis", Service("shop", "redis", 6379)),
+        ("redis.data.svc", Service("data", "redis", 6379)),
+        ("redis.data.svc.cluster.local", Service("data", "redis", 6379)),
+        ("redis.example.com", None),
+        ("localhost", None),
+        ("10.0.0.7", None),
+    ],
+)
+def test_only_names_of_the_cluster_are_reached_through_it(
+    host: str, service: Service | None
+) -> None:
+    assert service_of(parse(f"redis://{host}", ""), "shop") == service
