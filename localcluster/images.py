@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from localcluster import pip_settings
+from localcluster import locks, pip_settings
 from localcluster.commands import run, run_logged, succeeds
 from localcluster.layout import Layout
 
@@ -91,6 +91,15 @@ PRODUCTS = (Product("workerpool-operator", "operator"), Product("image-worker", 
 def build(layout: Layout) -> dict[str, Built]:
     """Build what changed, write the index, and return it: by name, what to load."""
     layout.images.mkdir(parents=True, exist_ok=True)
+    with locks.held(
+        layout.images,
+        timeout_seconds=2 * _BUILD_SECONDS,
+        otherwise="another build of the images is still at work; end it and try again",
+    ):
+        return _build(layout)
+
+
+def _build(layout: Layout) -> dict[str, Built]:
     for base in (RUNTIME, BUILDER, REDIS):
         _ensure_base(layout, base)
     names = {REDIS.name: _name(REDIS.name, REDIS.tag)}
@@ -173,6 +182,10 @@ def _ensure_product(layout: Layout, product: Product) -> str:
         arguments += [f"--secret={secret}" for secret in secrets]
         log = layout.build / "logs" / f"{product.name}.log"
         _bud(layout, image, folder / "Dockerfile", layout.checkout, arguments, log)
+    if image != _name(product.name, tag_of(layout.checkout, product)):
+        # Somebody edited meanwhile: what was built is not what its name says.
+        run([*_buildah(layout), "rmi", image])
+        return _ensure_product(layout, product)
     return image
 
 
@@ -204,11 +217,17 @@ def _ensure_archive(layout: Layout, name: str, image: str) -> Built:
 
 
 def _forget_others(layout: Layout, index: dict[str, Built]) -> None:
-    """Remove archives of earlier builds; their layers stay cached in buildah's storage."""
-    kept = {Path(built.archive).name for built in index.values()}
+    """Remove what earlier builds of the same images left, except for cached layers."""
+    archives = {Path(built.archive).name for built in index.values()}
     for archive in layout.images.glob("*.tar"):
-        if archive.name not in kept:
+        if archive.name not in archives:
             archive.unlink()
+    kept = {built.image for built in index.values()}
+    listing = run([*_buildah(layout), "images", "--format", "{{.Name}}:{{.Tag}}"])
+    ours = tuple(f"localhost/{name}:" for name in index)
+    outdated = {image for image in listing.split() if image.startswith(ours)} - kept
+    if outdated:
+        run([*_buildah(layout), "rmi", *sorted(outdated)])
 
 
 def _exists(layout: Layout, image: str) -> bool:

@@ -4,16 +4,13 @@ The owner's name lies in a private tmpfs at a fixed place. It says which checkou
 namespaces and control groups belong to; it vanishes, like all of them, when the machine restarts.
 """
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from localcluster import mounts
-from localcluster.commands import run, wait_until
+from localcluster import locks, mounts
+from localcluster.commands import run
 from localcluster.errors import OwnedElsewhere
 from localcluster.layout import RUN
 
@@ -28,21 +25,13 @@ class Owner:
     is_complete: bool
 
 
-@contextmanager
-def exclusive() -> Iterator[None]:
+def exclusive() -> AbstractContextManager[None]:
     """Let one command at a time change the cluster, whichever checkout it comes from."""
-    folder = os.open("/run", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        wait_until(
-            lambda: _locked(folder),
-            timeout_seconds=300,
-            otherwise=lambda: (
-                "another localcluster command is still at work; end it and try again"
-            ),
-        )
-        yield
-    finally:
-        os.close(folder)
+    return locks.held(
+        Path("/run"),
+        timeout_seconds=300,
+        otherwise="another localcluster command is still at work; end it and try again",
+    )
 
 
 def current() -> Owner | None:
@@ -85,11 +74,3 @@ def release() -> None:
             run(["umount", "--lazy", point])
     if RUN.is_dir():
         RUN.rmdir()
-
-
-def _locked(folder: int) -> bool:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from localcluster import locks
 from localcluster.commands import run, run_logged
 from localcluster.errors import CommandFailed, Unsupported
 from localcluster.layout import Layout
@@ -71,11 +72,20 @@ PROGRAMS = (
 
 def build(layout: Layout) -> None:
     """Build every program that is missing or out of date."""
+    layout.programs.mkdir(parents=True, exist_ok=True)
+    with locks.held(
+        layout.programs,
+        timeout_seconds=_BUILD_SECONDS,
+        otherwise="another build of the programs is still at work; end it and try again",
+    ):
+        _build_pending(layout)
+
+
+def _build_pending(layout: Layout) -> None:
     pending = [each for each in PROGRAMS if not is_current(layout, each)]
     if not pending:
         return
     go = _toolchain(layout)
-    layout.programs.mkdir(parents=True, exist_ok=True)
     for program in pending:
         print(f"  building {program.name} (minutes the first time) …", flush=True)
         _build(layout, program, go)
