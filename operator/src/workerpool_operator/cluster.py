@@ -76,7 +76,9 @@ class Cluster:
         """Return a new HTTP session with this cluster's credentials, for the watch plane."""
         headers: dict[str, str] = {}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
-        connector = aiohttp.TCPConnector(ssl=self._api.rest_client.ssl_context, limit=16)
+        # Each watch keeps a connection, and there are two in every namespace that is looked after:
+        # with a limit, those beyond it would never begin. What reads alone opens no others.
+        connector = aiohttp.TCPConnector(ssl=self._api.rest_client.ssl_context, limit=0)
         return aiohttp.ClientSession(connector=connector, headers=headers)
 
     async def close(self) -> None:
