@@ -1,0 +1,144 @@
+"""The running cluster, the product installed in it, and pools to test with.
+
+One installation serves the whole session, and looks after the namespaces of these tests alone;
+each test has a namespace and a pool of its own. What an interrupted run left is removed first.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from support.kubectl import Document, Kubectl
+from support.product import (
+    CHART,
+    OURS,
+    ROOT,
+    Images,
+    Keep,
+    MakePool,
+    PhotoPool,
+    Product,
+    make_namespace,
+)
+
+RELEASE = "wptest"
+NAMESPACE = "workerpool-test"
+POOL_NAMESPACES = [f"{NAMESPACE}-{number}" for number in range(1, 16)]
+ARTIFACTS = ROOT / ".build" / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def images() -> Images:
+    """Build what changed of the images."""
+    _localcluster("build-images", seconds=1500)
+    return Images.built()
+
+
+@pytest.fixture(scope="session")
+def kubectl(images: Images) -> Kubectl:
+    """Start the cluster if it does not run, and give it the images."""
+    _localcluster("up", seconds=300)
+    archives = sorted((ROOT / ".build" / "images").glob("*.tar"))
+    _localcluster("load-image", *map(str, archives), seconds=600)
+    assert images.operator
+    kubectl = Kubectl(ROOT / ".build" / "bin", ROOT / ".cluster" / "kubeconfig")
+    _refuse_a_second_operator(kubectl)
+    return kubectl
+
+
+@pytest.fixture(scope="session")
+def product(kubectl: Kubectl, images: Images) -> Iterator[Product]:
+    """Install the chart by helm."""
+    _remove(kubectl)
+    for name in (NAMESPACE, *POOL_NAMESPACES):
+        make_namespace(kubectl, name)
+    try:
+        kubectl.helm(
+            *("install", RELEASE, str(CHART), "--namespace", NAMESPACE),
+            *("--wait", "--timeout=120s", "--take-ownership"),
+            f"--set=watchNamespaces={{{','.join(POOL_NAMESPACES)}}}",
+            *images.as_values(),
+            # Each node here has exactly one core to give away. A request of 50m beside it, and
+            # no exclusive pod would ever be scheduled. Nodes in the real world are larger.
+            "--set=operator.resources.requests.cpu=0",
+            "--set=redis.resources.requests.cpu=0",
+        )
+        product = Product(kubectl, RELEASE, NAMESPACE)
+        product.await_operator()
+        yield product
+    finally:
+        _remove(kubectl)
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> Iterator[str]:
+    """Hand out the namespaces that the installation looks after, each once."""
+    return iter(POOL_NAMESPACES)
+
+
+@pytest.fixture
+def make_pool(product: Product, namespaces: Iterator[str]) -> Iterator[MakePool]:
+    """Make pools, and take them away when the test is over, however it ends."""
+    with ExitStack() as stack:
+
+        def make(**spec: Any) -> PhotoPool:  # noqa: ANN401  whatever the resource has
+            pool = PhotoPool(product, next(namespaces), spec)
+            stack.callback(pool.delete)
+            pool.create()
+            return pool
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def keep() -> Keep:
+    """Keep a text as an artefact of this run."""
+
+    def write(name: str, text: str) -> None:
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        (ARTIFACTS / name).write_text(text)
+
+    return write
+
+
+def _localcluster(*words: str, seconds: float) -> None:
+    command = [sys.executable, "-m", "localcluster", *words]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
+
+
+def _refuse_a_second_operator(kubectl: Kubectl) -> None:
+    """Two operators that look after the same namespace would answer for each other here."""
+    selector = "app.kubernetes.io/name=workerpool,app.kubernetes.io/component=operator"
+    for deployment in kubectl.get("deployments", "--all-namespaces", "-l", selector)["items"]:
+        name, namespace = deployment["metadata"]["name"], deployment["metadata"]["namespace"]
+        runs = deployment["spec"]["replicas"] > 0 and not namespace.startswith(NAMESPACE)
+        if runs and not _watched(deployment):
+            pytest.fail(
+                f"{namespace}/{name} looks after every namespace of this cluster: run `make down`",
+                pytrace=False,
+            )
+
+
+def _watched(deployment: Document) -> str:
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+    return environment.get("WORKERPOOL_WATCH_NAMESPACES") or ""
+
+
+def _remove(kubectl: Kubectl) -> None:
+    words = ("--namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=60s")
+    found = kubectl.get("namespaces", "-l", f"{OURS}=cluster")["items"]
+    names = [item["metadata"]["name"] for item in found]
+    for name in names:
+        kubectl.run("delete", "wp", "--all", "-n", name, "--timeout=60s", seconds=70)
+    if NAMESPACE in names:
+        kubectl.helm("uninstall", RELEASE, *words)
+    if names:
+        kubectl.run("delete", "namespaces", *names, "--timeout=120s", seconds=130)
