@@ -1,0 +1,156 @@
+"""One child's succession, with children that behave as badly as they can."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from image_worker import keeper, wire
+from image_worker.keeper import Died, Keeper, TimedOut, describe
+from support.waiting import eventually
+
+SECOND = timedelta(seconds=1)
+HEAD = """
+import os, signal, socket, sys, time
+from image_worker import wire
+stream = socket.socket(fileno=0)
+"""
+READY = "wire.send(stream, wire.encode(wire.Ready(os.getpid(), (0,))))\n"
+DONE = 'wire.send(stream, wire.encode(wire.Done("a", 1, 2, 3, 4)))\n'
+Start = Callable[[str], Keeper]
+
+
+class Events:
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.deaths: list[tuple[float, str]] = []
+
+    def started(self, ready: wire.Ready) -> None:
+        self.starts.append(ready.pid)
+
+    def died(self, how: str) -> None:
+        self.deaths.append((time.monotonic(), how))
+
+
+@pytest.fixture
+def events() -> Events:
+    return Events()
+
+
+@pytest.fixture
+def start(tmp_path: Path, events: Events) -> Iterator[Start]:
+    keepers = []
+
+    def start(code: str) -> Keeper:
+        file = tmp_path / "child.py"
+        file.write_text(HEAD + code)
+        made = Keeper(
+            None,
+            environ=os.environ,
+            chance=Random(1),
+            on_start=events.started,
+            on_death=events.died,
+            command=(sys.executable, str(file)),
+        )
+        keepers.append(made)
+        made.start()
+        return made
+
+    yield start
+    for one in keepers:
+        one.stop(1)
+
+
+def test_jobs_go_down_and_outcomes_come_up(start: Start) -> None:
+    child = start(READY + "while True:\n    wire.receive(stream)\n    " + DONE)
+    assert child.wait_ready(10)
+    for _ in range(3):
+        assert child.run(b"job", SECOND * 5) == wire.Done("a", 1, 2, 3, 4)
+
+
+def test_a_child_that_dies_at_work_is_told_from_one_that_ended(start: Start) -> None:
+    child = start(READY + "wire.receive(stream)\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    assert child.wait_ready(10)
+    assert child.run(b"job", SECOND * 5) == Died("was killed by SIGSEGV")
+    assert child.wait_ready(10)
+
+
+def test_a_child_that_takes_too_long_is_killed(start: Start, events: Events) -> None:
+    child = start(READY + "time.sleep(3600)\n")
+    assert child.wait_ready(10)
+    assert child.run(b"job", SECOND / 10) == TimedOut()
+    eventually(lambda: len(events.starts) >= 2, "the next child")
+    assert events.deaths[0][1] == "was killed by SIGKILL"
+
+
+def test_a_child_that_reads_nothing_cannot_hold_its_supervisor(start: Start) -> None:
+    child = start(READY + "time.sleep(3600)\n")
+    assert child.wait_ready(10)
+    assert child.run(b"x" * wire.MAX_FRAME_BYTES, SECOND / 10) == TimedOut()
+
+
+@pytest.mark.parametrize(
+    "answer", ["b'not JSON'", "b'{}'", "b'[]'", 'b\'{"is":"Done"}\'', 'b\'{"is":"exit"}\'']
+)
+def test_nonsense_is_an_end(start: Start, answer: str) -> None:
+    child = start(READY + f"wire.receive(stream)\nwire.send(stream, {answer})\ntime.sleep(60)\n")
+    assert child.wait_ready(10)
+    result = child.run(b"job", SECOND * 5)
+    assert isinstance(result, Died)
+    assert child.wait_ready(10)
+
+
+def test_a_child_that_was_gone_already_did_not_start_the_job(start: Start) -> None:
+    child = start(READY + "stream.shutdown(socket.SHUT_RDWR)\nstream.close()\ntime.sleep(60)\n")
+    assert child.wait_ready(10)
+    eventually(
+        lambda: isinstance(child.run(b"job", SECOND), keeper.NotStarted | Died), "its hanging up"
+    )
+
+
+def test_a_child_that_cannot_start_is_started_again_ever_more_slowly(
+    start: Start, events: Events
+) -> None:
+    child = start("sys.exit(3)\n")
+    eventually(lambda: len(events.deaths) >= 6, "six deaths", seconds=30)
+    assert {how for _, how in events.deaths} <= {"exited with 3", "was killed by SIGKILL"}
+    assert not child.wait_ready(0)
+    assert events.starts == []
+    times = [when for when, _ in events.deaths]
+    prompt = times[keeper.PROMPT_RESTARTS] - times[0]
+    assert prompt < 5
+
+
+def test_to_stop_ends_the_child_even_if_it_does_not_listen(start: Start) -> None:
+    child = start("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + "time.sleep(3600)\n")
+    assert child.wait_ready(10)
+    pid = child.pid
+    child.stop(0.2)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_kill_from_another_thread_ends_a_running_job(start: Start) -> None:
+    child = start(READY + "time.sleep(3600)\n")
+    assert child.wait_ready(10)
+    threading.Timer(0.1, child.kill).start()
+    assert child.run(b"job", SECOND * 20) == Died("was killed by SIGKILL")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exited with 0"),
+        (2, "exited with 2"),
+        (-9, "was killed by SIGKILL"),
+        (-signal.SIGRTMIN - 1, "was killed by signal"),
+    ],
+)
+def test_an_end_is_said_in_words(code: int, words: str) -> None:
+    assert describe(code).startswith(words)

@@ -1,0 +1,76 @@
+"""A TCP proxy on loopback that can lose one answer, as a network does at the worst moment."""
+
+import contextlib
+import select
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+CHUNK_BYTES = 1 << 16
+
+
+class LossyProxy:
+    """Forwards to one server; after `lose_answer_to(words)` it swallows one answer.
+
+    The request goes through and is executed; its answer is dropped and the connection closed.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._server = (parts.hostname, parts.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._closing = threading.Event()
+        self._words: bytes | None = None
+        self.lost = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+
+    def lose_answer_to(self, words: bytes) -> None:
+        """Lose the answer to the next request that contains these bytes."""
+        self.lost.clear()
+        self._words = words
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._server) as server:
+            losing = False
+            while not self._closing.is_set():
+                readable, _, _ = select.select([client, server], [], [], 0.1)
+                with contextlib.suppress(OSError):
+                    if client in readable:
+                        request = client.recv(CHUNK_BYTES)
+                        if not request:
+                            return
+                        if self._words is not None and self._words in request:
+                            self._words, losing = None, True
+                        server.sendall(request)
+                    if server in readable:
+                        answer = server.recv(CHUNK_BYTES)
+                        if losing or not answer:
+                            self.lost.set()
+                            return
+                        client.sendall(answer)
+                    continue
+                return
