@@ -153,10 +153,11 @@ class Follower:
         namespace = self._run.namespace
         counts = view.plain(now, self._run.photos)
         return (
-            f"nothing has changed for {duration(self._patience())} at{counts}"
-            f"\n    The operator says: {now.message or 'nothing'}"
-            f"\n    Look at: kubectl -n {namespace} get wp,pods"
-            f"\n             kubectl -n {namespace} describe wp {self._run.pool}"
+            f"nothing has changed for {duration(self._patience())}:\n{counts}\n"
+            f"    The operator's last word: {now.message or 'none'}\n"
+            f"    Look at: kubectl -n {namespace} get wp,pods\n"
+            f"             kubectl -n {namespace} describe wp {self._run.pool}\n"
+            f"             kubectl -n {namespace} logs -l app.kubernetes.io/component=operator"
         )
 
 

@@ -125,7 +125,7 @@ def uninstall(cluster: Cluster, steps: Steps, checkout: Path) -> None:
     with steps.step("Uninstall the operator") as step:
         words = ("--namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=120s")
         cluster.run_helm("uninstall", RELEASE, *words, timeout_seconds=150)
-        step.result = "the resource WorkerPool stays: other pools may need it"
+        step.result = "the resource WorkerPool stays"
     labels = namespace["metadata"].get("labels", {})
     if _MADE_BY_US.items() <= labels.items():
         with steps.step("Remove the namespace") as step:

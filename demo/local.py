@@ -94,6 +94,7 @@ def start(ground: Ground, steps: Steps) -> Images:
     logs = ground.logs
     with steps.step("Check this machine"):
         _localcluster(ground, "preflight")
+        _refuse_another_checkouts(ground)
     with steps.step("Install packages") as step:
         run_logged(step, _words("install-packages"), logs / "packages.log", timeout_seconds=900)
     with steps.step("Build Kubernetes") as step:
@@ -146,6 +147,16 @@ def _localcluster(ground: Ground, verb: str) -> None:
     )
     if done.returncode != 0:
         raise Unsupported((done.stderr or done.stdout).strip())
+
+
+def _refuse_another_checkouts(ground: Ground) -> None:
+    """Say now, and not after minutes of building, that another checkout's cluster runs here."""
+    from localcluster import errors, ownership  # noqa: PLC0415 - it needs the Linux just checked
+
+    try:
+        ownership.check(ground.checkout)
+    except errors.OwnedElsewhere as error:
+        raise Unsupported(str(error)) from error
 
 
 def _words(*verb: str) -> list[str]:

@@ -91,7 +91,7 @@ def producer(deployment: Object, config: Object) -> Object:
                 "command": ["python", "-m", "demo.producer", "idle"],
                 "workingDir": _CODE,
                 "volumeMounts": [*container.get("volumeMounts", []), mount],
-                "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+                "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
             }
         ],
     }

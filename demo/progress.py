@@ -28,8 +28,8 @@ class Progress:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the jobs were pushed."""
-        return self._origin is not None
+        """Whether the jobs were pushed, and counted since."""
+        return self._now.waiting is not None
 
     @property
     def is_drained(self) -> bool:

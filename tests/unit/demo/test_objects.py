@@ -80,7 +80,7 @@ def test_the_producer_is_no_worker() -> None:
     (container,) = pod["spec"]["containers"]
     assert "workerpool.dev/pool" not in pod["metadata"]["labels"]
     assert "readinessProbe" not in container
-    assert container["resources"]["requests"]["cpu"] == "10m"
+    assert container["resources"]["requests"]["cpu"] == "100m"
 
 
 def test_every_module_that_the_producer_imports_goes_with_it() -> None:
