@@ -502,7 +502,7 @@ def test_a_list_with_its_own_tag_works_the_same(server: RedisServer, client: red
 def test_the_server_says_since_when_it_runs(leases: Leases, queue: QueueState) -> None:
     started = leases.server_started_ms(queue.now_ms)
     assert started is not None
-    assert 0 < queue.now_ms - started < 3_600_000
+    assert -1_000 < queue.now_ms - started < 3_600_000
 
 
 class TestTrouble:

@@ -70,7 +70,11 @@ def main() -> int:
     die_with_parent()
     match sys.argv[1:]:
         case ["--cpu", cpu]:
-            cores.pin(int(cpu))
+            try:
+                cores.pin(int(cpu))
+            except OSError as error:
+                # A core may be taken away while the pod lives; better unpinned than not at all.
+                sys.stderr.write(f"cannot be pinned to core {cpu}: {error.strerror}\n")
         case []:
             pass
         case _:

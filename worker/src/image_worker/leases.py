@@ -231,7 +231,8 @@ class Leases:
             if error.reason == "NOPERM":
                 return None
             raise
-        return now_ms - (int(uptime) + 1) * 1000
+        # Told in whole seconds: take the latest start it may mean, which excuses rather more.
+        return now_ms - max(0, int(uptime) - 1) * 1000
 
     def close(self) -> None:
         """Drop the connection."""

@@ -176,7 +176,7 @@ class Supervisor:
     def _child_started(self, ready: wire.Ready) -> None:
         self._metrics.add("image_worker_child_starts_total")
         telemetry.log(logging.INFO, "a child is ready", pid=ready.pid, cpus=ready.cpus)
-        if self._layout.pinned and len(ready.cpus) != 1:
+        if self._layout.pinned and len(ready.cpus) > 1:
             telemetry.log(logging.ERROR, "a child is not pinned", pid=ready.pid, cpus=ready.cpus)
         self._health.clear("start")
 
