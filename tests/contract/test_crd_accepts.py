@@ -79,6 +79,8 @@ def test_a_half_written_object_gets_the_defaults_of_its_other_fields(
         ("spec.minReplicas", 10),
         ("spec.maxReplicas", 10000),
         ("spec.target", {"backlogPerReplica": 1000000}),
+        ("spec.target", {"drainSeconds": 30, "maxWaitSeconds": 60}),
+        ("spec.job", {"assumedSeconds": 5}),
         ("spec.scaleDown.stabilizationSeconds", 0),
         ("spec.scaleDown.stabilizationSeconds", 86400),
         ("spec.cpu", {"policy": "Shared", "request": "1m"}),
@@ -127,6 +129,7 @@ CHOICES: dict[str, dict[str, object]] = {
     "shared": {"spec.cpu": {"policy": "Shared", "request": "250m"}},
     "two cores": {"spec.cpu": {"policy": "Exclusive", "cores": 2}},
     "a target": {"spec.target": {"backlogPerReplica": 3}},
+    "another target": {"spec.target": {"drainSeconds": 30}},
 }
 
 

@@ -100,9 +100,23 @@ MISTAKES = {
         "lower minReplicas or raise maxReplicas",
     ),
     "a minimum above the default maximum": one("spec.minReplicas", 11, "10 if it is left out"),
-    "an empty target": one(
-        "spec.target", {}, "write backlogPerReplica: 10, or leave spec.target out"
+    "an empty target": one("spec.target", {}, "write drainSeconds: 30 or backlogPerReplica: 10"),
+    "a bound on the wait alone": one(
+        "spec.target", {"maxWaitSeconds": 60}, "write drainSeconds: 30 or backlogPerReplica: 10"
     ),
+    "two targets": one(
+        "spec.target", {"backlogPerReplica": 10, "drainSeconds": 30}, "remove one of them"
+    ),
+    "a drain time of zero": one("spec.target.drainSeconds", 0, "greater than or equal to 1"),
+    "a drain time beyond a day": one(
+        "spec.target.drainSeconds", 86401, "less than or equal to 86400"
+    ),
+    "a longest wait of zero": Mistake(
+        {"spec.target": {"drainSeconds": 30, "maxWaitSeconds": 0}},
+        "spec.target.maxWaitSeconds",
+        "greater than or equal to 1",
+    ),
+    "an assumed duration of zero": one("spec.job.assumedSeconds", 0, "greater than or equal to 1"),
     "a target of zero": one("spec.target.backlogPerReplica", 0, "greater than or equal to 1"),
     "a target beyond a million": one(
         "spec.target.backlogPerReplica", 1000001, "less than or equal to 1000000"

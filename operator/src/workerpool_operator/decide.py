@@ -3,11 +3,12 @@
 `decide` computes and performs nothing: no clock, no I/O, no logging, and it never raises. The
 steps below run in this order, and each may change the count and name the reason:
 
-    demand → bounds → (downwards only) busy floor → stabilization
+    demand → longest wait → bounds → (downwards only) busy floor → stabilization
 """
 
+import math
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from workerpool_operator.model import (
@@ -15,6 +16,7 @@ from workerpool_operator.model import (
     Decision,
     History,
     Observation,
+    Pace,
     Policy,
     Reason,
     Sample,
@@ -38,8 +40,9 @@ def decide(observation: Observation, policy: Policy, history: History = ()) -> D
         words = "the queue cannot be read, so its backlog is unknown"
         return _hold(replicas, Reason.QUEUE_UNREACHABLE, words)
 
-    demand = _demand(backlog, policy)
-    step = _bound(demand, policy)
+    step = _hurry(_demand(backlog, observation.pace, policy), observation, policy)
+    demand, inputs = step.replicas, step.words
+    step = _bound(step._replace(words=""), policy)
     history = _remember(
         history or (Sample(observation.at, replicas),),
         Sample(observation.at, step.replicas),
@@ -48,18 +51,12 @@ def decide(observation: Observation, policy: Policy, history: History = ()) -> D
     if step.replicas < replicas:
         step = _keep_busy(step, backlog.in_flight, replicas, policy)
         step = _stabilize(step, history, replicas, policy)
-    inputs = _describe(backlog, policy, demand)
     message = f"{inputs}{step.words}: {_count(step.replicas)}"
     return Decision(step.replicas, step.reason, demand, message, history)
 
 
 def _hold(replicas: int, reason: Reason, words: str) -> Decision:
     return Decision(replicas, reason, None, f"{words}: {_count(replicas)} kept", history=())
-
-
-def _demand(backlog: Backlog, policy: Policy) -> int:
-    """Return ⌈jobs ÷ backlog per replica⌉; any job at all asks for one replica."""
-    return -(-backlog.jobs // policy.backlog_per_replica)
 
 
 class _Step(NamedTuple):
@@ -70,14 +67,68 @@ class _Step(NamedTuple):
     words: str
 
 
-def _bound(demand: int, policy: Policy) -> _Step:
-    """Stay between minReplicas and maxReplicas."""
-    if demand > policy.max_replicas:
-        return _Step(policy.max_replicas, Reason.MAX_REPLICAS, ", limited by maxReplicas")
+def _demand(backlog: Backlog, pace: Pace, policy: Policy) -> _Step:
+    """Return the replicas that the backlog calls for; any job at all asks for one."""
+    workers, words = (
+        _by_count(backlog, policy)
+        if policy.drain is None
+        else _by_time(backlog, pace, policy, policy.drain)
+    )
+    demand = _round_up(workers / policy.workers_per_replica)
     reason = Reason.BACKLOG if demand else Reason.IDLE
-    if demand >= policy.min_replicas:
-        return _Step(demand, reason, "")
-    lifted = Reason.MIN_REPLICAS if demand else Reason.IDLE
+    return _Step(demand, reason, f"{words} ask for {demand}" if demand else "no jobs")
+
+
+def _by_count(backlog: Backlog, policy: Policy) -> tuple[float, str]:
+    """Return the workers for jobs ÷ `backlog_per_replica`."""
+    per = policy.backlog_per_replica
+    replicas = backlog.jobs / per
+    return replicas * policy.workers_per_replica, f"{_describe(backlog)} at {per} per replica"
+
+
+def _by_time(backlog: Backlog, pace: Pace, policy: Policy, drain: timedelta) -> tuple[float, str]:
+    """Return the workers to be done with what is there within `drain`, by Little's law.
+
+    Arrival rate times job time keeps up with what comes; backlog times job time, divided by the
+    drain time, catches up with what is there. There is no use in more workers than jobs.
+    https://en.wikipedia.org/wiki/Little%27s_law
+    """
+    rate = pace.arrivals_per_second or 0.0
+    job = (pace.job or policy.assumed_job).total_seconds()
+    keep_up = rate * job
+    catch_up = backlog.jobs * job / drain.total_seconds()
+    useful = backlog.jobs + rate * drain.total_seconds()
+    known = "" if pace.job else " assumed"
+    words = f"{_describe(backlog)} of {job:.3g} s{known} each within {drain.total_seconds():g} s"
+    if rate:
+        words += f", with {rate:.3g}/s arriving,"
+    return min(keep_up + catch_up, useful), words
+
+
+def _hurry(step: _Step, observation: Observation, policy: Policy) -> _Step:
+    """Call for a worker for every job when the oldest has waited too long."""
+    wait, backlog = observation.pace.oldest_wait, observation.backlog
+    if policy.max_wait is None or wait is None or wait < policy.max_wait or backlog is None:
+        return step
+    every = _round_up(backlog.jobs / policy.workers_per_replica)
+    if every <= step.replicas:
+        return step
+    words = f"{step.words}, but the oldest has waited {wait.total_seconds():.0f} s"
+    return _Step(every, Reason.MAX_WAIT, words)
+
+
+def _round_up(count: float) -> int:
+    """Return the next whole number; what exceeds one by less than a millionth is that one."""
+    return math.ceil(count - 1e-6)
+
+
+def _bound(step: _Step, policy: Policy) -> _Step:
+    """Stay between minReplicas and maxReplicas."""
+    if step.replicas > policy.max_replicas:
+        return _Step(policy.max_replicas, Reason.MAX_REPLICAS, ", limited by maxReplicas")
+    if step.replicas >= policy.min_replicas:
+        return step
+    lifted = Reason.MIN_REPLICAS if step.replicas else Reason.IDLE
     return _Step(policy.min_replicas, lifted, ", lifted by minReplicas")
 
 
@@ -110,9 +161,7 @@ def _remember(history: History, sample: Sample, oldest: datetime) -> History:
     return tuple(kept)
 
 
-def _describe(backlog: Backlog, policy: Policy, demand: int) -> str:
-    if not backlog.jobs:
-        return "no jobs"
+def _describe(backlog: Backlog) -> str:
     parts = [f"{backlog.waiting} waiting"]
     if backlog.due:
         parts.append(f"{backlog.due} due again")
@@ -120,8 +169,7 @@ def _describe(backlog: Backlog, policy: Policy, demand: int) -> str:
         parts.append(f"{backlog.in_flight} in flight")
     if backlog.orphaned:
         parts.append(f"{backlog.orphaned} left by vanished workers")
-    per = policy.backlog_per_replica
-    return f"{' + '.join(parts)} at {per} per replica ask for {demand}"
+    return " + ".join(parts)
 
 
 def _count(replicas: int) -> str:

@@ -16,6 +16,8 @@ class Reason(StrEnum):
 
     BACKLOG = "Backlog"
     """The backlog asks for exactly this many replicas."""
+    MAX_WAIT = "MaxWait"
+    """The oldest job has waited too long: a worker for every job."""
     IDLE = "Idle"
     """There is no work: as few replicas as `minReplicas` allows."""
     MIN_REPLICAS = "MinReplicas"
@@ -45,6 +47,12 @@ class Policy:
     stabilization: timedelta = timedelta(seconds=60)
     """How long demand must have been lower before replicas go down."""
     paused: bool = False
+    drain: timedelta | None = None
+    """If set, the target instead: how soon what waits now should be done."""
+    max_wait: timedelta | None = None
+    """If set, how long the oldest job may wait before everything that can help is called for."""
+    assumed_job: timedelta = timedelta(seconds=1)
+    """How long a job takes one worker, until that has been learnt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +71,38 @@ class Backlog:
     """Failed before, to be tried again later; they need nobody yet."""
     workers: int = 0
     """Workers known to the queue, alive or vanished."""
+    done: int = 0
+    """Jobs done since the queue's counters began."""
+    buried: int = 0
+    """Jobs given up since then."""
+    busy: timedelta = timedelta()
+    """What the jobs done since then took of workers' time."""
+
+    @property
+    def finished(self) -> int:
+        """Jobs that left the queue since its counters began."""
+        return self.done + self.buried
+
+    @property
+    def known(self) -> int:
+        """Jobs in the queue, in whatever state."""
+        return self.waiting + self.due + self.scheduled + self.in_flight
 
     @property
     def jobs(self) -> int:
         """Everything that needs a worker now."""
         return self.waiting + self.due + self.in_flight + self.orphaned
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What was learnt of a queue; every figure may be unknown."""
+
+    arrivals_per_second: float | None = None
+    job: timedelta | None = None
+    """Mean time one job keeps one worker busy."""
+    oldest_wait: timedelta | None = None
+    """How long the job at the head of the list has waited; at least that, after a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +115,7 @@ class Observation:
     """What the Deployment's spec asks for now."""
     backlog: Backlog | None
     """`None` if the queue could not be read."""
+    pace: Pace = Pace()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from workerpool_operator import workload
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.decide import decide
 from workerpool_operator.errors import ApplyFailed, Conflict, NotFound, Unreadable
+from workerpool_operator.learn import NOTHING, Learnt, learn
 from workerpool_operator.model import Backlog, Decision, History, Observation, Reason
 from workerpool_operator.queues import CredentialSource, QueueReader, Timing
 from workerpool_operator.registry import (
@@ -52,6 +53,7 @@ class _State:
     reader: "_Subscription | None" = None
     reading: Backlog | Unreadable | None = None
     history: History = ()
+    learnt: Learnt = NOTHING
     decision: Decision | None = None
     scaling_to: int | None = None
     """The count of a scale write that waits or is under way."""
@@ -172,6 +174,8 @@ class Reconciler:
             state = self._states[key]
             self._note_reachability(state, reading)
             state.reading = reading
+            if isinstance(reading, Backlog):
+                state.learnt = learn(state.learnt, self._clock(), reading)
             self._decide(key, state, told=told)
             self._report(key, state)
             moves = moves or self._moves(key, state)
@@ -229,6 +233,7 @@ class Reconciler:
     def _unfollow(self, key: Key, state: _State) -> None:
         old, state.reader = state.reader, None
         state.reading, state.history, state.decision = None, (), None
+        state.learnt = NOTHING
         if old is None:
             return
         followers = self._followers[old]
@@ -329,9 +334,9 @@ class Reconciler:
         deployment = self._registry.deployment(key)
         if pool is None or reading is None or not _complete(deployment, pool):
             return
-        observation = Observation(
-            self._clock(), deployment.replicas, reading if isinstance(reading, Backlog) else None
-        )
+        now = self._clock()
+        backlog = reading if isinstance(reading, Backlog) else None
+        observation = Observation(now, deployment.replicas, backlog, state.learnt.pace(now))
         before, state.decision = state.decision, decide(observation, pool.policy, state.history)
         decision = state.decision
         state.history = decision.history

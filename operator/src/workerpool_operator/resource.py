@@ -107,7 +107,8 @@ def parse(body: Mapping[str, Any]) -> Pool:
     redis, secret = queue["redis"], queue["redis"].get("secretRef")
     exclusive = cpu["policy"].text() == "Exclusive"
     cores = cpu.get("cores", 1).number() if exclusive else None
-    url = redis["url"]
+    url, target = redis["url"], spec.get("target", DEFAULT_TARGET)
+    drains, hurries = "drainSeconds" in target.mapping(), "maxWaitSeconds" in target.mapping()
     template = spec.get("template", {})
     _check_template(template)
     return Pool(
@@ -117,10 +118,13 @@ def parse(body: Mapping[str, Any]) -> Pool:
         policy=Policy(
             min_replicas=spec["minReplicas"].number(),
             max_replicas=spec["maxReplicas"].number(),
-            backlog_per_replica=spec.get("target", DEFAULT_TARGET)["backlogPerReplica"].number(),
+            backlog_per_replica=1 if drains else target["backlogPerReplica"].number(),
             workers_per_replica=cores or 1,
             stabilization=spec["scaleDown"]["stabilizationSeconds"].seconds(),
             paused=bool(spec.get("paused", default=False).value),
+            drain=target["drainSeconds"].seconds() if drains else None,
+            max_wait=target["maxWaitSeconds"].seconds() if hurries else None,
+            assumed_job=job.get("assumedSeconds", 1).seconds(),
         ),
         queue=queue["list"].text(),
         endpoint=Endpoint(

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -168,12 +169,13 @@ class TrackingConnection:
                 ("ZCARD", f"{prefix}retry"),
                 ("ZCOUNT", f"{prefix}workers", "-inf", now_ms),
                 ("ZCARD", f"{prefix}workers"),
+                ("HMGET", f"{prefix}stats", "done", "dead", "busy_ms"),
             ]
         time, *answers = await self._ask(commands)
         self._set_clock(time)
         width = len(answers) // len(queues)
         rows = (answers[i : i + width] for i in range(0, len(answers), width))
-        return [self._backlog(row[-6:]) for row in rows]
+        return [self._backlog(row[-7:]) for row in rows]
 
     def _set_clock(self, time: Any) -> None:  # noqa: ANN401  an answer of Redis
         """Remember how far Redis' clock, which deadlines are written in, is from the loop's."""
@@ -186,9 +188,20 @@ class TrackingConnection:
         for answer in answers:
             if isinstance(answer, RedisError):
                 return describe(answer, self._address)
-        waiting, in_flight, due, retries, orphaned, workers = answers
-        # The answers of a pipeline may lie an instant apart.
-        return Backlog(waiting, due, in_flight, orphaned, max(0, retries - due), workers)
+        waiting, in_flight, due, retries, orphaned, workers, counters = answers
+        done, buried, busy_ms = (int(counter or 0) for counter in counters)
+        return Backlog(
+            waiting=waiting,
+            due=due,
+            in_flight=in_flight,
+            orphaned=orphaned,
+            # The answers of a pipeline may lie an instant apart.
+            scheduled=max(0, retries - due),
+            workers=workers,
+            done=done,
+            buried=buried,
+            busy=timedelta(milliseconds=busy_ms),
+        )
 
     async def _ask(self, commands: Sequence[Sequence[str | int]]) -> list[Any]:
         """Send commands in one piece and return their answers; errors are answers, too."""

@@ -14,6 +14,7 @@ from workerpool_operator.model import (
     Decision,
     History,
     Observation,
+    Pace,
     Policy,
     Reason,
     Sample,
@@ -55,6 +56,51 @@ def test_demand_is_every_job_that_needs_a_worker_now(backlog: Backlog, demand: i
     decision = decide(seen(backlog), policy)
 
     assert (decision.demand, decision.desired) == (demand, demand)
+
+
+@pytest.mark.parametrize(
+    ("backlog", "pace", "demand"),
+    [
+        (Backlog(0), Pace(), 0),
+        (Backlog(1), Pace(), 1),
+        # 300 jobs of 2 s within 30 s: 20 workers.
+        (Backlog(300), Pace(job=seconds(2)), 20),
+        (Backlog(200, due=50, in_flight=50), Pace(job=seconds(2)), 20),
+        # Until a duration is known, a job is taken to need 3 s.
+        (Backlog(300), Pace(), 30),
+        # 5 a second of 2 s keep 10 workers busy, whatever waits.
+        (Backlog(0), Pace(arrivals_per_second=5, job=seconds(2)), 10),
+        (Backlog(300), Pace(arrivals_per_second=5, job=seconds(2)), 30),
+        # Ten jobs of five minutes: no use in more workers than jobs.
+        (Backlog(10), Pace(job=seconds(300)), 10),
+    ],
+)
+def test_a_drain_time_calls_for_what_keeps_up_and_catches_up(
+    backlog: Backlog, pace: Pace, demand: int
+) -> None:
+    policy = Policy(max_replicas=100, drain=seconds(30), assumed_job=seconds(3))
+
+    assert decide(Observation(NOW, 0, backlog, pace), policy).demand == demand
+
+
+def test_a_replica_of_several_workers_counts_for_as_many() -> None:
+    policy = Policy(max_replicas=100, drain=seconds(30), workers_per_replica=4)
+    pace = Pace(job=seconds(2))
+
+    assert decide(Observation(NOW, 0, Backlog(300), pace), policy).desired == 5
+
+
+def test_a_job_that_waited_too_long_calls_for_a_worker_for_every_job() -> None:
+    policy = Policy(max_replicas=50, drain=seconds(60), max_wait=seconds(20))
+    early = Pace(job=seconds(1), oldest_wait=seconds(19))
+    late = replace(early, oldest_wait=seconds(20))
+
+    assert decide(Observation(NOW, 1, Backlog(30), early), policy).desired == 1
+    decision = decide(Observation(NOW, 1, Backlog(30), late), policy)
+    assert (decision.desired, decision.reason) == (30, Reason.MAX_WAIT)
+    assert decision.message == (
+        "30 waiting of 1 s each within 60 s ask for 1, but the oldest has waited 20 s: 30 replicas"
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,6 +298,9 @@ def policies(draw: st.DrawFn) -> Policy:
         workers_per_replica=draw(st.integers(1, 256)),
         stabilization=seconds(draw(st.integers(0, 86_400))),
         paused=False,
+        drain=draw(st.none() | st.integers(1, 86_400).map(seconds)),
+        max_wait=draw(st.none() | st.integers(1, 86_400).map(seconds)),
+        assumed_job=seconds(draw(st.integers(1, 86_400))),
     )
 
 
@@ -267,6 +316,42 @@ def histories(draw: st.DrawFn) -> History:
 
 
 replica_counts = st.integers(0, 20_000)
+
+
+paces = st.builds(
+    Pace,
+    st.none() | st.floats(0, 1e6),
+    st.none() | st.floats(0.001, 1e5).map(seconds),
+    st.none() | st.floats(0, 1e6).map(seconds),
+)
+
+
+@given(policies(), paces, replica_counts, backlogs)
+def test_any_pace_leads_within_bounds(
+    policy: Policy, pace: Pace, replicas: int, backlog: Backlog
+) -> None:
+    decision = decide(Observation(NOW, replicas, backlog, pace), policy)
+
+    assert policy.min_replicas <= decision.desired <= policy.max_replicas
+    assert decision.demand is not None
+    if backlog.jobs:
+        assert decision.demand >= 1, "any job at all asks for a replica"
+
+
+@given(policies(), paces, backlogs)
+def test_a_faster_queue_never_gets_fewer_replicas(
+    policy: Policy, pace: Pace, backlog: Backlog
+) -> None:
+    """Arrivals twice as fast, jobs twice as long: never less demand."""
+    twice = replace(
+        pace,
+        arrivals_per_second=None if not pace.arrivals_per_second else pace.arrivals_per_second * 2,
+        job=None if not pace.job else pace.job * 2,
+    )
+    slow = decide(Observation(NOW, 0, backlog, pace), policy)
+    fast = decide(Observation(NOW, 0, backlog, twice), policy)
+
+    assert (fast.demand or 0) >= (slow.demand or 0)
 
 
 @given(policies(), histories(), replica_counts, backlogs, st.booleans())

@@ -1,0 +1,135 @@
+"""What a queue's past teaches: how fast jobs arrive, how long one takes, how long they wait.
+
+Pure. Readings go in one after the other; unknown stays unknown until something was seen. Both
+figures are made to shrug at what should not move a fleet:
+
+- One batch is no rate. Arrivals are counted in buckets of `BUCKET`, and the rate is the median
+  of the last `BUCKETS`: a burst fills one or two of them, silence empties them one by one.
+- One slow job is no trend. The mean job time moves with a half-life of `HALF_LIFE_JOBS` jobs,
+  and no reading counts as more than `OUTLIER` times, or less than that part of, what is known.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from statistics import median
+
+from workerpool_operator.model import Backlog, Pace
+
+BUCKET = timedelta(seconds=5)
+BUCKETS = 12
+HALF_LIFE_JOBS = 20
+OUTLIER = 5.0
+ARRIVALS_KEPT = 64
+"""Marks kept to tell a waiting job's age; beyond it, neighbours merge into the older one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How many jobs had arrived by an instant, since the first reading."""
+
+    at: datetime
+    arrived: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What is known of one queue so far; the empty one knows nothing."""
+
+    job_seconds: float | None = None
+    """Mean time one job keeps one worker busy."""
+    arrived: int = 0
+    """Jobs that arrived since the first reading."""
+    bucket_at: datetime | None = None
+    """When the newest bucket began."""
+    buckets: tuple[int, ...] = ()
+    """Arrivals per `BUCKET`, oldest first; the last one is still being filled."""
+    marks: tuple[Mark, ...] = ()
+    """When jobs arrived, oldest first; those that cannot wait any more are dropped."""
+    last: Backlog | None = None
+
+    def pace(self, at: datetime) -> Pace:
+        """Return what may be decided upon at `at`."""
+        full = self.buckets[:-1]
+        rate = median(full) / BUCKET.total_seconds() if len(full) >= BUCKETS // 2 else None
+        oldest = self.marks[0].at if self.marks else None
+        return Pace(
+            arrivals_per_second=rate,
+            job=timedelta(seconds=self.job_seconds) if self.job_seconds else None,
+            oldest_wait=max(timedelta(), at - oldest) if oldest else None,
+        )
+
+
+NOTHING = Learnt()
+
+
+def learn(learnt: Learnt, at: datetime, backlog: Backlog) -> Learnt:
+    """Return what is known after a reading of `backlog` at `at`."""
+    before = learnt.last
+    if before is None or not _continues(before, backlog):
+        # The first reading, or another life of the queue: old jobs have unknown ages.
+        marks = (Mark(at, backlog.waiting),) if backlog.waiting else ()
+        return Learnt(
+            job_seconds=learnt.job_seconds,
+            arrived=backlog.waiting,
+            bucket_at=at,
+            buckets=(0,),
+            marks=marks,
+            last=backlog,
+        )
+    finished = backlog.finished - before.finished
+    arrivals = max(0, backlog.known + finished - before.known)
+    learnt = _fill(learnt, at, arrivals)
+    learnt = _mark(learnt, at, arrivals, backlog)
+    return replace(learnt, job_seconds=_job_seconds(learnt, before, backlog), last=backlog)
+
+
+def _continues(before: Backlog, backlog: Backlog) -> bool:
+    """Return whether the counters went on, rather than started anew."""
+    return (
+        backlog.done >= before.done
+        and backlog.buried >= before.buried
+        and backlog.busy >= before.busy
+    )
+
+
+def _fill(learnt: Learnt, at: datetime, arrivals: int) -> Learnt:
+    """Count `arrivals` into the bucket of `at`, opening empty ones for the silence before."""
+    assert learnt.bucket_at is not None  # noqa: S101  there was a first reading
+    passed = max(0, (at - learnt.bucket_at) // BUCKET)
+    buckets = (*learnt.buckets, *[0] * min(passed, BUCKETS + 1))[-(BUCKETS + 1) :]
+    return replace(
+        learnt,
+        arrived=learnt.arrived + arrivals,
+        bucket_at=learnt.bucket_at + passed * BUCKET,
+        buckets=(*buckets[:-1], buckets[-1] + arrivals),
+    )
+
+
+def _mark(learnt: Learnt, at: datetime, arrivals: int, backlog: Backlog) -> Learnt:
+    """Note when jobs came, and forget those whose turn has come: the list is first in, first out.
+
+    Of the jobs that arrived, all but the last `waiting` have left the list.
+    """
+    marks = [*learnt.marks, Mark(at, learnt.arrived)] if arrivals else list(learnt.marks)
+    left = learnt.arrived - backlog.waiting
+    marks = [mark for mark in marks if mark.arrived > left]
+    while len(marks) > ARRIVALS_KEPT:
+        marks = [replace(b, at=a.at) for a, b in zip(marks[::2], marks[1::2], strict=False)]
+    return replace(learnt, marks=tuple(marks))
+
+
+def _job_seconds(learnt: Learnt, before: Backlog, backlog: Backlog) -> float | None:
+    """Return the mean job time after the jobs done between two readings.
+
+    An exponentially weighted mean by jobs, not by time: idle hours teach nothing.
+    """
+    jobs = backlog.done - before.done
+    if jobs <= 0:
+        return learnt.job_seconds
+    seconds = (backlog.busy - before.busy).total_seconds() / jobs
+    known = learnt.job_seconds
+    if known is None:
+        return seconds
+    seconds = min(max(seconds, known / OUTLIER), known * OUTLIER)
+    weight: float = 1 - 0.5 ** (jobs / HALF_LIFE_JOBS)
+    return known + (seconds - known) * weight

@@ -1,0 +1,132 @@
+"""What readings of a queue teach, and what they do not."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workerpool_operator.learn import (
+    ARRIVALS_KEPT,
+    BUCKET,
+    BUCKETS,
+    HALF_LIFE_JOBS,
+    Learnt,
+    learn,
+)
+from workerpool_operator.model import Backlog
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def after(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def steady(per_second: int, seconds: int, learnt: Learnt | None = None) -> Learnt:
+    """Jobs arrive and are done at once, at a constant rate, read every second."""
+    learnt = learnt or Learnt()
+    for second in range(seconds + 1):
+        learnt = learn(learnt, after(second), Backlog(0, done=per_second * second))
+    return learnt
+
+
+def test_nothing_is_known_before_the_first_reading() -> None:
+    pace = Learnt().pace(START)
+    assert (pace.arrivals_per_second, pace.job, pace.oldest_wait) == (None, None, None)
+
+
+def test_the_arrival_rate_is_unknown_until_half_the_periods_have_passed() -> None:
+    enough = BUCKET.total_seconds() * BUCKETS / 2
+    assert steady(4, int(enough) - 1).pace(after(enough - 1)).arrivals_per_second is None
+    assert steady(4, int(enough)).pace(after(enough)).arrivals_per_second == pytest.approx(
+        4, rel=0.1
+    )
+
+
+def test_jobs_that_came_and_went_between_two_readings_are_counted() -> None:
+    learnt = learn(Learnt(), START, Backlog(10, done=100))
+    learnt = learn(learnt, after(1), Backlog(5, in_flight=2, done=110, buried=1))
+    assert learnt.arrived == 10 + 8
+
+
+def test_one_giant_batch_is_no_rate() -> None:
+    learnt = steady(4, 60)
+    learnt = learn(learnt, after(61), Backlog(10_000, done=244))
+    learnt = learn(learnt, after(70), Backlog(9_000, done=1_280))
+    assert learnt.pace(after(70)).arrivals_per_second == pytest.approx(4, rel=0.25)
+
+
+def test_silence_ends_a_rate_within_a_minute() -> None:
+    learnt = learn(steady(4, 60), after(120), Backlog(0, done=240))
+    assert learnt.pace(after(120)).arrivals_per_second == 0
+
+
+def test_an_hour_of_silence_costs_no_memory() -> None:
+    learnt = learn(steady(4, 60), after(3_660), Backlog(0, done=240))
+    assert len(learnt.buckets) == BUCKETS + 1
+
+
+def test_the_first_jobs_tell_their_mean_time() -> None:
+    learnt = learn(Learnt(), START, Backlog(9))
+    learnt = learn(learnt, after(2), Backlog(5, done=4, busy=timedelta(seconds=8)))
+    assert learnt.pace(after(2)).job == timedelta(seconds=2)
+
+
+def test_the_mean_time_is_half_way_after_its_half_life() -> None:
+    learnt = Learnt(job_seconds=1.0, last=Backlog(0), bucket_at=START, buckets=(0,))
+    busy = timedelta(seconds=2 * HALF_LIFE_JOBS)
+    learnt = learn(learnt, after(1), Backlog(0, done=HALF_LIFE_JOBS, busy=busy))
+    assert learnt.job_seconds == pytest.approx(1.5)
+
+
+def test_one_stuck_job_hardly_moves_the_mean_time() -> None:
+    learnt = Learnt(job_seconds=0.1, last=Backlog(0), bucket_at=START, buckets=(0,))
+    learnt = learn(learnt, after(1), Backlog(0, done=1, busy=timedelta(seconds=120)))
+    assert learnt.job_seconds is not None
+    assert learnt.job_seconds < 0.12
+
+
+def test_counters_that_start_anew_are_no_arrivals() -> None:
+    learnt = steady(4, 60)
+    again = learn(learnt, after(61), Backlog(3, done=1))
+    assert again.arrived == 3
+    assert again.job_seconds == learnt.job_seconds
+
+
+def test_the_oldest_wait_is_that_of_the_head_of_the_list() -> None:
+    learnt = learn(Learnt(), START, Backlog(0))
+    learnt = learn(learnt, after(1), Backlog(10))
+    learnt = learn(learnt, after(5), Backlog(15))
+    assert learnt.pace(after(6)).oldest_wait == timedelta(seconds=5)
+    learnt = learn(learnt, after(7), Backlog(4, done=11))
+    assert learnt.pace(after(8)).oldest_wait == timedelta(seconds=3)
+    learnt = learn(learnt, after(9), Backlog(0, done=15))
+    assert learnt.pace(after(9)).oldest_wait is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50), st.integers(0, 50)), max_size=200))
+def test_whatever_comes_memory_is_bounded_and_ages_are_true(
+    steps: list[tuple[float, int, int]],
+) -> None:
+    """Against a list that remembers when each of its jobs came."""
+    now, done = 0.0, 0
+    queue: list[float] = []
+    learnt = learn(Learnt(), START, Backlog(0))
+    for pause, arrivals, wanted in steps:
+        now += pause
+        queue += [now] * arrivals
+        taken = min(wanted, len(queue))
+        del queue[:taken]
+        done += taken
+        learnt = learn(learnt, after(now), Backlog(len(queue), done=done))
+        wait = learnt.pace(after(now)).oldest_wait
+        assert (wait is None) == (not queue)
+        if wait is not None:
+            merged = len(learnt.marks) >= ARRIVALS_KEPT / 2
+            true = now - queue[0]
+            assert wait.total_seconds() == pytest.approx(true, abs=1e-3) or (
+                merged and wait.total_seconds() >= true
+            )
+        assert len(learnt.marks) <= ARRIVALS_KEPT
+        assert len(learnt.buckets) <= BUCKETS + 1
