@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from localcluster import addresses, mounts
-from localcluster.commands import run, succeeds
+from localcluster.commands import run, succeeds, wait_until
 from localcluster.errors import Unsupported
 
 PREFIX = "localcluster-"
@@ -82,8 +82,13 @@ def remove() -> None:
     """Remove everything; their processes must have ended."""
     for name in existing():
         run(["ip", "netns", "delete", name])
-    if _is_up():
-        run(["ip", "link", "delete", UPLINK])
+    # It goes with the namespace of its other end, but the kernel takes its time to do so.
+    succeeds(["ip", "link", "delete", UPLINK])
+    wait_until(
+        lambda: not _is_up(),
+        timeout_seconds=10,
+        otherwise=lambda: f"the interface {UPLINK} does not go; look at it with `ip link`",
+    )
     if _NAMESPACES in mounts.points() and not any(_NAMESPACES.iterdir()):
         run(["umount", _NAMESPACES])  # `ip netns add` mounts it for its own use
 

@@ -97,4 +97,4 @@ def _tar(files: dict[str, bytes], mode: int) -> bytes:
 
 
 def _ctr(node: Node) -> list[str]:
-    return ["ctr", f"--address={node.socket}", "--namespace=k8s.io", "--timeout=10s"]
+    return ["ctr", f"--address={node.socket}", "--namespace=k8s.io"]
