@@ -51,14 +51,14 @@ format: venv ## Format the code
 # --- what the rest stands on
 venv: .venv/.made ## Make the virtual environment from the locks
 
-.venv/.made: locks/dev.txt locks/uv.txt operator/pyproject.toml worker/pyproject.toml
+.venv/.made: locks/dev.txt locks/uv.txt operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml
 	@$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet --require-hashes -r locks/uv.txt
 	@.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r locks/dev.txt
-	@.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e operator -e worker && touch $@
+	@.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e operator -e worker -e cli && touch $@
 
 lock: venv ## Resolve the dependencies anew into locks/
 	@for part in operator worker; do $(COMPILE) $$part/pyproject.toml -o locks/$$part.txt; done
-	@$(COMPILE) --group dev operator/pyproject.toml worker/pyproject.toml -o locks/dev.txt
+	@$(COMPILE) --group dev operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml -o locks/dev.txt
 	@for part in uv build; do $(COMPILE) locks/$$part.in -o locks/$$part.txt; done
 
 packages: ## Install the system packages that are missing
