@@ -249,7 +249,7 @@ def test_a_storm_loses_nothing_and_buries_only_the_planned(tmp_path: Path) -> No
             **storm.faults,
             "lost": 0,
             "buried": len(dead),
-            "second_runs": stats["done"] - len(plan.done),
+            "acknowledged_twice": stats["done"] - len(plan.done),
             "crashes_counted": stats["crashed"],
             "partial_files_left": partials,
         }
