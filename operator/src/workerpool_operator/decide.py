@@ -74,7 +74,7 @@ def _demand(backlog: Backlog, pace: Pace, policy: Policy) -> _Step:
         if policy.drain is None
         else _by_time(backlog, pace, policy, policy.drain)
     )
-    demand = _round_up(workers / policy.workers_per_replica)
+    demand = max(_round_up(workers / policy.workers_per_replica), min(backlog.jobs, 1))
     reason = Reason.BACKLOG if demand else Reason.IDLE
     return _Step(demand, reason, f"{words} ask for {demand}" if demand else "no jobs")
 

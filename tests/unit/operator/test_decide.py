@@ -215,6 +215,20 @@ def test_the_message_tells_inputs_demand_limit_and_result(
     assert decide(observation, policy).message == message
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(backlog_per_replica=1_000_000),
+        Policy(backlog_per_replica=1_000_000, workers_per_replica=256),
+        Policy(drain=timedelta(days=1), assumed_job=timedelta(milliseconds=1)),
+    ],
+)
+def test_a_single_job_calls_for_a_worker_however_little_it_is(policy: Policy) -> None:
+    decision = decide(seen(Backlog(1)), policy)
+
+    assert (decision.desired, decision.reason) == (1, Reason.BACKLOG)
+
+
 # --- stories
 
 
