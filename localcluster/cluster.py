@@ -199,7 +199,11 @@ def _await_nodes(layout: Layout, nodes: list[node.Node]) -> None:
     def ready() -> bool:
         for each in nodes:
             components.check_alive(layout, f"{each.name}-kubelet")
-        return len(_ready_nodes(layout)) == len(nodes)
+        # A node that was ready before its kubelet died is called ready for a while: ask both.
+        return len(_ready_nodes(layout)) == len(nodes) and all(
+            succeeds([*_kubectl(layout), "get", f"--raw=/api/v1/nodes/{each.name}/proxy/healthz"])
+            for each in nodes
+        )
 
     wait_until(
         ready,

@@ -36,11 +36,15 @@ def load(node: Node, archive: Path) -> None:
 
 def names_in(archive: Path) -> frozenset[str]:
     """Return the names of the images in a docker-archive."""
-    with tarfile.open(archive) as tar:
-        manifest = tar.extractfile("manifest.json")
-        if manifest is None:
-            raise LocalClusterError(f"{archive} is no docker-archive: it has no manifest.json")
-        return frozenset(name for image in json.load(manifest) for name in image["RepoTags"])
+    try:
+        with tarfile.open(archive) as tar:
+            member = tar.extractfile("manifest.json")
+            manifest = json.load(member) if member else []
+    except (OSError, KeyError, tarfile.TarError) as error:
+        raise LocalClusterError(
+            f"{archive} cannot be read as a docker-archive: {error}"
+        ) from error
+    return frozenset(name for image in manifest for name in image["RepoTags"])
 
 
 def loaded(node: Node) -> frozenset[str]:
