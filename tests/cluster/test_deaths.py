@@ -1,0 +1,142 @@
+"""A worker process, a container and a pod are killed in the middle of a job; the job is done once.
+
+"In the middle" is not left to chance: the process is watched until it has spent processor time on
+the job, and is then frozen, so that nothing can finish between being seen and being killed.
+"""
+
+import json
+import signal
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from support.containers import Process
+from support.kubectl import Document
+from support.photos import Photo, album, faults_of_thumbnail
+from support.product import POOL, THUMBNAIL_PIXELS, Keep, MakePool, PhotoPool, processes_of
+from support.waiting import eventually
+
+SLOW = Photo(999, 8000, 6000)
+"""48 megapixels as PNG: about half a second of decoding on one core."""
+SLOW_NAME = "IMG_0999.png"
+DECODING_SECONDS = 0.05
+RESTART_SECONDS = 5.0
+"""Generous for a machine shared with everything else; the figure is kept as an artefact."""
+
+
+@pytest.fixture
+def pool(make_pool: MakePool) -> PhotoPool:
+    """A pool with one worker that waits for jobs."""
+    pool = make_pool(minReplicas=1, maxReplicas=1)
+    pool.await_ready(1)
+    return pool
+
+
+def test_a_killed_process_is_back_at_once_and_its_job_is_done_once(
+    pool: PhotoPool, keep: Keep
+) -> None:
+    photos = album(20)
+    names = pool.put(photos)
+    (pod,) = pool.pods()
+    child = _start_the_slow_job(pool, pod)
+    pool.push(names)
+    child.signal(signal.SIGKILL)
+
+    pool.await_done(len(names) + 1)
+    assert _the_child_of(pod).pid != child.pid
+    seconds = _restart_seconds(pool.logs(pod["metadata"]["name"]))
+    keep("restart.json", json.dumps({"child_killed_to_next_ready_seconds": seconds}))
+    assert seconds < RESTART_SECONDS
+    (same,) = pool.pods()
+    assert same["status"]["containerStatuses"][0]["restartCount"] == 0, "the pod stayed"
+    _everything_is_done_once(pool, photos)
+    assert pool.counters().stats["crashed"] == 1
+
+
+def test_a_killed_container_loses_no_job(pool: PhotoPool) -> None:
+    photos = album(20)
+    names = pool.put(photos)
+    (pod,) = pool.pods()
+    _start_the_slow_job(pool, pod)
+    pool.push(names)
+    processes_of(pod)[0].signal(signal.SIGKILL)
+
+    pool.await_done(len(names) + 1)
+    (same,) = pool.pods()
+    assert same["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert same["status"]["containerStatuses"][0]["restartCount"] == 1
+    _everything_is_done_once(pool, photos)
+
+
+def test_a_pod_deleted_by_force_loses_no_job(pool: PhotoPool) -> None:
+    photos = album(20)
+    names = pool.put(photos)
+    (pod,) = pool.pods()
+    _start_the_slow_job(pool, pod)
+    pool.push(names)
+    words = ("-n", pool.namespace, "--force", "--grace-period=0")
+    pool.kubectl.run("delete", "pod", pod["metadata"]["name"], *words)
+
+    pool.await_done(len(names) + 1)
+    (other,) = pool.pods()
+    assert other["metadata"]["uid"] != pod["metadata"]["uid"]
+    _everything_is_done_once(pool, photos)
+
+
+def test_a_pod_that_is_told_to_go_finishes_its_job_first(pool: PhotoPool) -> None:
+    (pod,) = pool.pods()
+    child = _start_the_slow_job(pool, pod)
+    words = ("-n", pool.namespace, "--wait=false")
+    pool.kubectl.run("delete", "pod", pod["metadata"]["name"], *words)
+    pool.await_ready(1)
+    assert pool.counters().in_flight == 1, "the job was taken from a worker that still has it"
+    child.signal(signal.SIGCONT)
+
+    counters = pool.await_done(1)
+    _everything_is_done_once(pool, [])
+    assert counters.stats.get("crashed", 0) == counters.stats.get("failed", 0) == 0
+
+
+def _start_the_slow_job(pool: PhotoPool, pod: Document) -> Process:
+    """Push the slow job, and return its process frozen while it decodes."""
+    child = _the_child_of(pod)
+    before = child.cpu_seconds
+    pool.push([pool.store(SLOW_NAME, SLOW.png())])
+    eventually(
+        lambda: child.cpu_seconds - before >= DECODING_SECONDS, pool.story, seconds=20, every=0.002
+    )
+    child.signal(signal.SIGSTOP)
+    assert pool.counters().in_flight == 1, "the job was over before the process could be frozen"
+    assert not pool.thumbnails()
+    return child
+
+
+def _the_child_of(pod: Document) -> Process:
+    (child,) = [process for process in processes_of(pod) if process.is_child]
+    return child
+
+
+def _restart_seconds(lines: list[Document]) -> float:
+    """Return how long the supervisor says it was without a child, after the first death."""
+    times = [(datetime.fromisoformat(line["time"]), str(line["message"])) for line in lines]
+    died = next(at for at, words in times if "killed by SIGKILL" in words and "a child" in words)
+    back = next(at for at, words in times if words == "a child is ready" and at > died)
+    return (back - died).total_seconds()
+
+
+def _everything_is_done_once(pool: PhotoPool, photos: list[Photo]) -> None:
+    """The slow photo and `photos` have one whole thumbnail each, and there is nothing else."""
+    counters = pool.counters()
+    assert counters.done == len(photos) + 1
+    assert (counters.remaining, counters.dead) == (0, 0)
+    expected = {photo.filename: photo for photo in photos} | {f"{SLOW_NAME}.jpg": SLOW}
+    files: dict[str, Any] = {file.name: file for file in pool.thumbnails()}
+    assert files.keys() == expected.keys(), "a thumbnail too many, too few, or half a file"
+    faults = [
+        fault
+        for name, photo in expected.items()
+        for fault in faults_of_thumbnail(photo, files[name], THUMBNAIL_PIXELS)
+    ]
+    assert faults == []
+    assert pool.kubectl.get("wp", POOL, "-n", pool.namespace)["status"]["replicas"] == 1
