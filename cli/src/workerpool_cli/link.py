@@ -98,7 +98,6 @@ def _client(address: Address) -> redis.Redis:
     options: dict[str, Any] = {
         "username": address.username,
         "password": address.password,
-        "client_name": "workerpool-cli",
         "protocol": 2,
         "max_connections": 1,
         "socket_timeout": ANSWER_SECONDS,

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def main(words: list[str]) -> int:
         return 1
     if verb == "port-forward":
         return forward(state)
-    document = {"get": get, "patch": patch, "scale": scale}[verb](state, words, *rest)
+    actions: dict[str, Callable[..., object]] = {"get": get, "patch": patch, "scale": scale}
+    document = actions[verb](state, words, *rest)
     if document:
         sys.stdout.write(document if isinstance(document, str) else json.dumps(document))
     STATE.write_text(json.dumps(state))

@@ -63,7 +63,9 @@ class Cluster:
 
     @property
     def calls(self) -> list[list[str]]:
-        return [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
+        calls = self.folder / "calls"
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        return [json.loads(line) for line in lines]
 
 
 def pool_body(**spec: object) -> dict[str, Any]:

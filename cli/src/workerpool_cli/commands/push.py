@@ -156,11 +156,11 @@ def batches(made: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
     batch: list[bytes] = []
     size = 0
     for job in made:
-        if batch and (len(batch) == BATCH_JOBS or size + len(job) > BATCH_BYTES):
-            yield tuple(batch)
-            batch, size = [], 0
         batch.append(job)
         size += len(job)
+        if len(batch) == BATCH_JOBS or size >= BATCH_BYTES:
+            yield tuple(batch)
+            batch, size = [], 0
     if batch:
         yield tuple(batch)
 

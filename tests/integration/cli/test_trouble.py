@@ -1,0 +1,210 @@
+"""Whatever is wrong with Redis is told in words, with a remedy, and never with a secret."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from integration.cli.conftest import Tool
+from support.redis_server import RedisServer
+from unit.cli.stage import Cluster, pool_body
+from unit.cli.test_kubectl import encoded
+from workerpool_cli.pool import RESOURCE
+
+RIGHTS = Path(__file__).parents[3] / "docs" / "cli.md"
+SECRET = "correct-horse"  # noqa: S105
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[RedisServer]:
+    with RedisServer({"requirepass": SECRET}) as server:
+        with redis.Redis(port=server.port, password=SECRET) as client:
+            client.acl_setuser(
+                "reader",
+                enabled=True,
+                passwords=["+readers"],
+                keys=["*"],
+                commands=["+@read", "+time"],
+            )
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({}, "it wants a password; set WORKERPOOL_REDIS_PASSWORD"),
+        ({"WORKERPOOL_REDIS_PASSWORD": "battery"}, "wrong password for the default user"),
+        (
+            {"WORKERPOOL_REDIS_PASSWORD": "battery", "WORKERPOOL_REDIS_USERNAME": "ann"},
+            "wrong password for the user 'ann'",
+        ),
+        (
+            {"WORKERPOOL_REDIS_PASSWORD": "readers", "WORKERPOOL_REDIS_USERNAME": "reader"},
+            "forbids it",
+        ),
+    ],
+)
+def test_who_may_not_is_told_what_to_change(
+    guarded: RedisServer, environ: dict[str, str], said: str
+) -> None:
+    done = Tool(guarded, "queue:images", environ).run("push", "--names", "a.jpg")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not any(word in done.stderr + done.stdout for word in (SECRET, "battery", "readers"))
+    assert "Traceback" not in done.stderr
+
+
+def test_a_password_that_nobody_wants_is_named(tool: Tool) -> None:
+    tool.environ["WORKERPOOL_REDIS_PASSWORD"] = SECRET
+    done = tool.run("status")
+    assert done.returncode == 1
+    assert "wrong password" in done.stderr or "unset WORKERPOOL_REDIS_PASSWORD" in done.stderr
+    assert SECRET not in done.stderr
+
+
+def test_the_right_password_opens_by_url_environment_and_secret(
+    guarded: RedisServer, cluster: Cluster
+) -> None:
+    by_url = Tool(
+        guarded, "q", {"WORKERPOOL_REDIS_URL": f"redis://:{SECRET}@127.0.0.1:{guarded.port}"}
+    )
+    by_environ = Tool(guarded, "q", {"WORKERPOOL_REDIS_PASSWORD": SECRET})
+    redis_spec = {"url": "redis://redis:6379/0", "secretRef": {"name": "redis"}}
+    body = pool_body(queue={"list": "q", "redis": redis_spec})
+    cluster.set(
+        forward_port=guarded.port,
+        secret={"redis": encoded(password=SECRET)},
+        **{RESOURCE: {"images": body}},
+    )
+    own = {"KUBECTL": cluster.program, "FAKE_KUBECTL": str(cluster.folder)}
+    for tool, words in (
+        (by_url, ["status"]),
+        (by_environ, ["status"]),
+        (Tool(guarded, "q", own), ["status", "images"]),
+    ):
+        done = tool.run(*words)
+        assert done.returncode == 0, done.stderr
+        assert SECRET not in done.stdout + done.stderr
+
+
+def test_a_redis_that_is_away_is_named(tool: Tool) -> None:
+    done = tool.run("status", "--redis-url", "redis://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "redis://127.0.0.1:1/0 cannot be reached" in done.stderr
+
+
+def test_a_key_of_another_kind_is_named(tool: Tool, client: "redis.Redis") -> None:
+    client.hset(tool.name, "a", "b")
+    for words in (["push", "--names", "a"], ["status"], ["dead", "requeue", "--all"]):
+        done = tool.run(*words)
+        assert done.returncode == 1
+        assert f"{tool.name} is a hash in this Redis" in done.stderr
+
+
+def test_a_replica_takes_no_jobs(server: RedisServer) -> None:
+    with RedisServer({"replicaof": f"127.0.0.1 {server.port}"}) as replica:
+        done = Tool(replica, "queue:replica").run("push", "--names", "a.jpg")
+    assert done.returncode == 1
+    assert "read-only replica: give the address of the primary" in done.stderr
+
+
+def test_a_frozen_redis_is_not_waited_for_for_ever() -> None:
+    with RedisServer() as server:
+        tool = Tool(server, "queue:frozen")
+        with server.frozen():
+            done = tool.run("status")
+    assert done.returncode == 1
+    assert "did not answer in time" in done.stderr
+
+
+def test_a_cluster_node_without_the_list_says_which_has_it() -> None:
+    with RedisServer({"cluster-enabled": "yes"}) as server:
+        with redis.Redis(port=server.port) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 100)
+        done = Tool(server, "queue:images").run("status")
+    assert done.returncode == 1
+    assert "Redis Cluster" in done.stderr
+
+
+def test_the_rights_that_the_documentation_lists_are_enough() -> None:
+    documented = re.findall(r"`([A-Z][A-Z ]+)`", RIGHTS.read_text().partition("## Rights")[2])
+    commands = sorted({f"+{word.lower()}" for words in documented for word in words.split()})
+    with RedisServer() as server, redis.Redis(port=server.port) as client:
+        keys = ["queue:images", "{queue:images}:*"]
+        client.acl_setuser("ann", enabled=True, nopass=True, keys=keys, commands=commands)
+        dead = {"letter-1": 1, "letter-2": 2}
+        client.zadd("{queue:images}:dead", dead)
+        client.hset("{queue:images}:jobs", "letter-1", "letter-1 5 0 1 Timeout slow\n{}")
+        client.zadd("{queue:images}:workers", {"w": 1})
+        own = {"WORKERPOOL_REDIS_USERNAME": "ann", "WORKERPOOL_REDIS_PASSWORD": "any"}
+        tool = Tool(server, "queue:images", own)
+        for code, words in (
+            (0, ["status"]),
+            (0, ["push", "--names", "a.jpg"]),
+            (4, ["push", "--names", "b.jpg", "--wait", "--timeout", "1s"]),
+            (0, ["dead", "list"]),
+            (0, ["dead", "requeue", "letter-1"]),
+            (0, ["dead", "drop", "--all", "--yes"]),
+        ):
+            done = tool.run(*words)
+            assert done.returncode == code, (words, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server with a certificate for redis.shop.svc, signed by itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-subj", "/CN=redis"),
+            *("-addext", "subjectAltName=DNS:redis.shop.svc"),
+            *("-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    with RedisServer() as plain:
+        port = plain.port
+    config = {
+        "tls-cert-file": str(folder / "ca.pem"),
+        "tls-key-file": str(folder / "key.pem"),
+        "tls-ca-cert-file": str(folder / "ca.pem"),
+        "tls-auth-clients": "no",
+        "tls-port": str(port),
+    }
+    with RedisServer(config) as server:
+        (server.folder / "tls-port").write_text(str(port))
+        (server.folder / "ca.pem").write_text((folder / "ca.pem").read_text())
+        yield server
+
+
+def test_a_port_forward_does_not_weaken_tls(encrypted: RedisServer, cluster: Cluster) -> None:
+    port = int((encrypted.folder / "tls-port").read_text())
+    ca = {"ca.crt": (encrypted.folder / "ca.pem").read_text()}
+    own = {"KUBECTL": cluster.program, "FAKE_KUBECTL": str(cluster.folder)}
+    for host, entries, trusted in (
+        ("redis.shop.svc", ca, True),
+        ("redis.shop.svc", {}, False),
+        ("redis.other.svc", ca, False),
+    ):
+        spec = {"url": f"rediss://{host}:6379/0", "secretRef": {"name": "redis"}}
+        body = pool_body(queue={"list": "q", "redis": spec})
+        cluster.set(
+            forward_port=port, secret={"redis": encoded(**entries)}, **{RESOURCE: {"images": body}}
+        )
+        done = Tool(encrypted, "q", own).run("status", "images")
+        assert (done.returncode == 0) is trusted, done.stderr
+        assert trusted or "certificate" in done.stderr
+
+
+def test_a_ca_file_is_trusted_but_not_for_another_host(encrypted: RedisServer) -> None:
+    port = int((encrypted.folder / "tls-port").read_text())
+    environ = {"WORKERPOOL_REDIS_CA_FILE": str(encrypted.folder / "ca.pem")}
+    done = Tool(encrypted, "q", environ).run("status", "--redis-url", f"rediss://127.0.0.1:{port}")
+    assert done.returncode == 1
+    assert "IP address mismatch" in done.stderr
