@@ -9,16 +9,18 @@ Deployment, no default service account is made, deleted owners leave their depen
         api.request("GET", "/apis/workerpool.dev/v1alpha1/workerpools")
 """
 
+import contextlib
 import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -133,7 +135,7 @@ class ApiServer:
     ) -> Answer:
         """Send one request as the administrator and return whatever is answered."""
         if self._connection is None:
-            self._connection = self._connect()
+            self._connection = self.connection()
         try:
             self._connection.request(
                 method,
@@ -153,12 +155,34 @@ class ApiServer:
             parsed = {"message": text.decode(errors="replace")}
         return Answer(response.status, parsed)
 
-    def _connect(self) -> http.client.HTTPSConnection:
+    def connection(self) -> http.client.HTTPSConnection:
+        """Return a connection of one's own as the administrator, for a watch."""
         trust = ssl.create_default_context(cafile=self.folder / "ca.crt")
         trust.load_cert_chain(self.folder / "admin.crt", self.folder / "admin.key")
         return http.client.HTTPSConnection(
             "127.0.0.1", self.port, timeout=REQUEST_SECONDS, context=trust
         )
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Hold the API server still: connections stay open and nothing answers."""
+        process = self._processes[-1]
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the API server as a crash would; etcd keeps what is stored."""
+        process = self._processes.pop()
+        process.kill()
+        process.wait(STOP_DEADLINE_SECONDS)
+
+    def start(self) -> None:
+        """Start a killed API server again, at its old address."""
+        self._run("kube-apiserver", _api_server_arguments(self.folder, self.port))
+        self._wait_until_ready()
 
     def _start_on_a_free_port(self) -> None:
         self._run("etcd", _etcd_arguments(self.folder))

@@ -162,8 +162,7 @@ class Reconciler:
     def heal(self) -> None:
         """Try again what no event would: pools that have no Deployment."""
         for key in [k for k in self._states if self._registry.deployment(k) is None]:
-            self._states[key].applying = ""
-            self.pool_changed(key)
+            self.pool_changed(key)  # what is under way, or failed and waits, is not doubled
 
     def on_reading(
         self, source: _Subscription, reading: Backlog | Unreadable, told: float | None
@@ -308,6 +307,10 @@ class Reconciler:
                 f"A Deployment {key} exists and does not belong to this pool: delete or rename "
                 f"it, or give the pool another name.",
             )
+        if found is not None and found.applied:
+            # Made long ago, and news to us: its size is not to be touched any more.
+            await self._apply(pool, state, manifest)
+            return
         if found is not None:
             replicas = found.replicas
         self._applied(pool, state, await self._cluster.create_deployment(key, manifest, replicas))

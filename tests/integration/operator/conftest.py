@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.api_server import ApiServer
+from support.operator_process import OperatorProcess, install
 from support.redis_stage import RedisStage, redis_stage
+from support.shop import Shop
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +21,29 @@ def stage(shared_redis: RedisStage) -> Iterator[RedisStage]:
     """Return an empty Redis that asks nobody for a password."""
     yield shared_redis
     shared_redis.reset()
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[ApiServer]:
+    """Return a cluster's API, made ready for the operator."""
+    with ApiServer() as api:
+        install(api)
+        yield api
+
+
+@pytest.fixture(scope="session")
+def operator(api: ApiServer) -> Iterator[OperatorProcess]:
+    """Return an operator that looks after the whole cluster; do not end it."""
+    with OperatorProcess(api) as operator:
+        yield operator
+        assert operator.running, operator.log[-4000:]
+        assert "Traceback" not in operator.log
+
+
+@pytest.fixture
+def shop(api: ApiServer, operator: OperatorProcess, stage: RedisStage) -> Iterator[Shop]:
+    """Return a namespace that the operator looks after."""
+    del operator
+    shop = Shop(api, stage.server.url)
+    yield shop
+    shop.clear()

@@ -1,0 +1,184 @@
+"""The operator as a process of its own, with the rights that its manifests give it.
+
+with ApiServer() as api:
+    install(api)
+    with OperatorProcess(api) as operator: ...
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from support.api_server import ROOT, ApiServer
+
+START_DEADLINE_SECONDS = 30.0
+STOP_DEADLINE_SECONDS = 15.0
+NAMESPACE = "workerpool-system"
+ACCOUNT = "workerpool-operator"
+QUICK = {
+    "WORKERPOOL_TICK_SECONDS": "0.05",
+    "WORKERPOOL_SAFETY_POLL_SECONDS": "1",
+    "WORKERPOOL_REQUEST_TIMEOUT_SECONDS": "1",
+}
+"""So that tests wait for little more than what they are about."""
+
+
+def install(api: ApiServer) -> None:
+    """Install what a cluster needs for the operator, its own Deployment aside."""
+    api.kubectl("apply", "--server-side", "-f", ROOT / "manifests" / "install.yaml")
+    api.kubectl("delete", "deployment", "--all", "--namespace", NAMESPACE)
+    api.kubectl("wait", "--for=condition=Established", "crd/workerpools.workerpool.dev")
+
+
+def operator_kubeconfig(api: ApiServer, path: Path, *, server: str | None = None) -> Path:
+    """Write a kubeconfig with the rights of the operator's service account."""
+    token = api.kubectl("create", "token", ACCOUNT, "--namespace", NAMESPACE).stdout.strip()
+    authority = str(api.folder / "ca.crt")
+    cluster = {"server": server or api.url, "certificate-authority": authority}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "operator", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "operator"}}],
+        "current-context": "test",
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+class OperatorProcess:
+    """One operator, ended when the context ends; its log is kept for whoever asks why."""
+
+    def __init__(
+        self,
+        api: ApiServer,
+        settings: Mapping[str, str] | None = None,
+        *,
+        server: str | None = None,
+        ready: bool = True,
+    ) -> None:
+        self._api = api
+        self._settings = {**QUICK, **(settings or {})}
+        self._server = server
+        self._ready = ready
+        self._folder = tempfile.TemporaryDirectory(prefix="operator-")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        path = Path(self._folder.name) / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def entries(self, **fields: object) -> list[dict[str, Any]]:
+        """Return the log's entries that have all these fields."""
+        entries: list[dict[str, Any]] = [
+            json.loads(line) for line in self.log.splitlines() if line.startswith("{")
+        ]
+        return [e for e in entries if all(e.get(name) == v for name, v in fields.items())]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            sys.stderr.write(f"the operator's log:\n{self.log[-8000:]}\n")
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_DEADLINE_SECONDS)
+        self._folder.cleanup()
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        folder = Path(self._folder.name)
+        kubeconfig = operator_kubeconfig(self._api, folder / "kubeconfig", server=self._server)
+        self.port = _free_port()
+        with (folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                # A test run that is killed must not leave it behind.
+                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "workerpool_operator"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "KUBECONFIG": str(kubeconfig),
+                    "WORKERPOOL_WORKER_IMAGE": "image-worker:test",
+                    "WORKERPOOL_HTTP_PORT": str(self.port),
+                    "POD_NAME": "operator-under-test",
+                    **self._settings,
+                },
+            )
+        deadline = time.monotonic() + START_DEADLINE_SECONDS
+        while self._ready and self.health("readyz") != 200:
+            assert self.running, f"the operator ended:\n{self.log[-4000:]}"
+            assert time.monotonic() < deadline, f"the operator is not ready:\n{self.log[-4000:]}"
+            time.sleep(0.02)
+
+    def health(self, path: str) -> int:
+        """Return the status of one of its health addresses; 0 if it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=2) as a:
+                return int(a.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def metrics(self) -> dict[str, float]:
+        """Return its metrics, by name and labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
+    def stop(self) -> tuple[int, float]:
+        """Ask it to end; return its exit status and the seconds it took."""
+        assert self._process is not None
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        status = self._process.wait(STOP_DEADLINE_SECONDS)
+        return status, time.monotonic() - began
+
+    def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(STOP_DEADLINE_SECONDS)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

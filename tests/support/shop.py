@@ -1,0 +1,220 @@
+"""One namespace of a cluster as its user sees it: pools, their Deployments, what was written."""
+
+import contextlib
+import itertools
+import json
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
+
+from support.api_server import ApiServer
+from support.pools import pool
+from support.waiting import eventually
+
+Document = dict[str, Any]
+
+_MERGE = "application/merge-patch+json"
+_POOLS = "/apis/workerpool.dev/v1alpha1/namespaces/{}/workerpools"
+_DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Write:
+    """A Deployment as one write left it."""
+
+    version: int
+    replicas: int
+    generation: int
+
+
+class Shop:
+    """A fresh namespace."""
+
+    def __init__(self, api: ApiServer, redis_url: str) -> None:
+        self.api = api
+        self.redis_url = redis_url
+        self.namespace = f"shop-{next(_numbers)}"
+        self._request("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
+
+    # --- pools
+
+    def add(self, name: str = "images", /, **changes: object) -> None:
+        """Create a pool whose list has the pool's name; `maxReplicas=3` changes its spec."""
+        spec = {
+            "spec.queue.list": f"{self.namespace}:{name}",
+            "spec.queue.redis": {"url": self.redis_url},
+            "spec.maxReplicas": 40,
+            "spec.scaleDown": {"stabilizationSeconds": 1},
+        }
+        spec |= {f"spec.{path.replace('__', '.')}": value for path, value in changes.items()}
+        body = pool(spec, name=name)
+        self._request("POST", _POOLS.format(self.namespace), body)
+
+    def edit(self, name: str = "images", /, **changes: object) -> None:
+        """Change fields of a pool's spec."""
+        self._request("PATCH", self._pool(name), {"spec": changes}, _MERGE)
+
+    def remove(self, name: str = "images") -> None:
+        """Delete a pool; the Deployment stays, for nobody collects garbage here."""
+        self._request("DELETE", self._pool(name))
+
+    def queue(self, name: str = "images") -> str:
+        """Return what a pool's list is called."""
+        return f"{self.namespace}:{name}"
+
+    def status(self, name: str = "images") -> Document:
+        """Return a pool's status."""
+        return dict(self._request("GET", self._pool(name)).get("status") or {})
+
+    def condition(self, kind: str, name: str = "images") -> tuple[str, str]:
+        """Return a condition's status and reason."""
+        for condition in self.status(name).get("conditions", ()):
+            if condition["type"] == kind:
+                return condition["status"], condition["reason"]
+        return "", ""
+
+    def await_condition(self, kind: str, status: str, reason: str, name: str = "images") -> None:
+        """Wait for a condition."""
+        wanted = (status, reason)
+        eventually(
+            lambda: self.condition(kind, name) == wanted or None,
+            f"{kind} {wanted} of {name}, which is {self.status(name)}",
+        )
+
+    def events(self, reason: str = "") -> list[Document]:
+        """Return what was told of the pools, oldest first."""
+        path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
+        events = sorted(self._request("GET", path)["items"], key=lambda e: str(e["eventTime"]))
+        return [e for e in events if reason in ("", e["reason"])]
+
+    # --- Deployments
+
+    def deployment(self, name: str = "images") -> Document | None:
+        """Return a pool's Deployment, if there is one."""
+        answer = self.api.request("GET", self._deployment(name))
+        return answer.body if answer.code == 200 else None
+
+    def replicas(self, name: str = "images") -> int | None:
+        """Return what a pool's Deployment asks for, if there is one."""
+        found = self.deployment(name)
+        return None if found is None else int(found["spec"]["replicas"])
+
+    def await_replicas(self, count: int, name: str = "images", *, seconds: float = 15) -> None:
+        """Wait until a pool's Deployment asks for `count`."""
+        eventually(
+            lambda: self.replicas(name) == count, f"{count} replicas of {name}", seconds=seconds
+        )
+
+    def change_deployment(self, change: Document, name: str = "images") -> Document:
+        """Edit a Deployment by hand."""
+        return self._request("PATCH", self._deployment(name), change, _MERGE)
+
+    def scale_by_hand(self, count: int, name: str = "images") -> None:
+        """Do what `kubectl scale` does."""
+        path = f"{self._deployment(name)}/scale"
+        self._request("PATCH", path, {"spec": {"replicas": count}}, _MERGE)
+
+    def report_pods(self, ready: int, name: str = "images") -> None:
+        """Say what the Deployment controller would say."""
+        status = {"status": {"readyReplicas": ready, "replicas": ready}}
+        self._request("PATCH", f"{self._deployment(name)}/status", status, _MERGE)
+
+    def create_deployment(self, body: Document) -> Document:
+        """Create a Deployment of one's own."""
+        return self._request("POST", _DEPLOYMENTS.format(self.namespace), body)
+
+    def remove_deployment(self, name: str = "images") -> None:
+        """Delete a pool's Deployment."""
+        self._request("DELETE", self._deployment(name))
+
+    @contextlib.contextmanager
+    def writes(self) -> Iterator["Writes"]:
+        """Record every write of a Deployment from now on."""
+        path = _DEPLOYMENTS.format(self.namespace)
+        version = self._request("GET", path)["metadata"]["resourceVersion"]
+        recorder = Writes(self.api, f"{path}?watch=1&resourceVersion={version}")
+        recorder.start()
+        try:
+            yield recorder
+        finally:
+            recorder.stop()
+
+    # --- Secrets
+
+    def put_secret(self, name: str, **entries: str) -> None:
+        """Create or replace a Secret."""
+        path = f"/api/v1/namespaces/{self.namespace}/secrets"
+        body = {"metadata": {"name": name}, "stringData": entries}
+        if self.api.request("POST", path, body).code == 409:
+            self._request("PUT", f"{path}/{name}", body)
+
+    # --- plumbing
+
+    def _pool(self, name: str) -> str:
+        return f"{_POOLS.format(self.namespace)}/{name}"
+
+    def _deployment(self, name: str) -> str:
+        return f"{_DEPLOYMENTS.format(self.namespace)}/{name}-worker"
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Document | None = None,
+        content_type: str = "application/json",
+    ) -> Document:
+        answer = self.api.request(method, path, body, content_type=content_type)
+        assert answer.code < 300, f"{method} {path}: {answer.code} {answer.message}"
+        return answer.body
+
+    def clear(self) -> None:
+        """Delete everything in it, so that nobody looks after it any longer."""
+        for path in (_POOLS, _DEPLOYMENTS):
+            self.api.request("DELETE", path.format(self.namespace))
+
+
+class Writes(threading.Thread):
+    """Watches Deployments, and keeps what each write made of them."""
+
+    def __init__(self, api: ApiServer, path: str) -> None:
+        super().__init__(daemon=True)
+        self._connection = api.connection()
+        self._path = path
+        self._seen: list[tuple[str, Write]] = []
+
+    def run(self) -> None:
+        try:
+            self._connection.request("GET", self._path)
+            for line in self._connection.getresponse():
+                event = json.loads(line)
+                if event["type"] in ("ADDED", "MODIFIED"):
+                    self._keep(event["object"])
+        except (OSError, HTTPException, ValueError, AttributeError):
+            pass  # stopped
+
+    def stop(self) -> None:
+        """Stop watching."""
+        with contextlib.suppress(OSError):
+            if self._connection.sock is not None:
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self.join(5)
+        self._connection.close()
+
+    def _keep(self, body: Document) -> None:
+        meta = body["metadata"]
+        write = Write(
+            int(meta["resourceVersion"]), int(body["spec"]["replicas"]), int(meta["generation"])
+        )
+        self._seen.append((meta["name"].removesuffix("-worker"), write))
+
+    def of(self, name: str = "images") -> Sequence[Write]:
+        """Return the writes of one pool's Deployment."""
+        return [write for pool_name, write in list(self._seen) if pool_name == name]
+
+    def counts(self, name: str = "images") -> list[int]:
+        """Return the replicas after each write that changed them."""
+        return [count for count, _ in itertools.groupby(w.replicas for w in self.of(name))]
