@@ -5,6 +5,7 @@ here.
 """
 
 import argparse
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +52,7 @@ def main(words: list[str]) -> int:
 
 
 def picture(ground: Ground) -> None:
-    """Draw the recorded run; needs the virtual environment (`make venv`)."""
+    """Draw the recorded run and keep its figures beside it; needs the virtual environment."""
     try:
         from demo.picture import draw  # noqa: PLC0415 - the other verbs do without matplotlib
     except ImportError as error:
@@ -61,7 +62,9 @@ def picture(ground: Ground) -> None:
     record = ground.demo / "scale-out.json"
     if not record.exists():
         raise DemoError(f"there is no {record}; run `make up` first")
-    draw(load(record), ground.checkout / _PICTURE)
+    target = ground.checkout / _PICTURE
+    draw(load(record), target)
+    shutil.copyfile(record, target.with_suffix(".json"))
 
 
 if __name__ == "__main__":

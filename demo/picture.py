@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from demo.recording import Recording
 from demo.view import Snapshot
@@ -29,6 +30,7 @@ def draw(recording: Recording, file: Path) -> None:
         "axes.labelcolor": _INK,
         "xtick.color": _INK,
         "ytick.color": _INK,
+        "xtick.major.pad": 7,
         "svg.hashsalt": "scale-out",
     }
     with mpl.rc_context(style):
@@ -50,6 +52,7 @@ def _draw_waiting(axes: Axes, recording: Recording) -> None:
     axes.set_ylim(0, recording.photos * _WAITING_HEADROOM)
     axes.set_yticks([recording.photos * third // 3 for third in range(4)])
     axes.set_xlim(0, recording.samples[-1].seconds)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("seconds since the first push")
     axes.set_ylabel("photos waiting", color=_WAITING, fontweight="bold")
     axes.tick_params(axis="y", colors=_WAITING)
