@@ -4,6 +4,7 @@ It knows escape codes, and not what is shown.  Only a terminal is ever overwritt
 progress is a line now and then.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
@@ -12,6 +13,7 @@ PLAIN_SECONDS = 10.0
 """Between two lines of progress where nothing can be overwritten."""
 LIVE_SECONDS = 0.1
 BAR_CELLS = 24
+_COLOUR = re.compile(r"(\033\[[0-9;]*m)")
 BOLD, DIM, RED = "1", "2", "31"
 
 
@@ -106,6 +108,18 @@ def bar(done: int, total: int) -> str:
     """Draw a share of a whole."""
     full = min(BAR_CELLS, BAR_CELLS * done // max(1, total))
     return "█" * full + "░" * (BAR_CELLS - full)
+
+
+def cut(line: str, width: int) -> str:
+    """Cut a line to a width; colours take no room, and are ended."""
+    kept, left = [], width
+    for part in _COLOUR.split(line):
+        if part.startswith("\033"):
+            kept.append(part)
+        else:
+            kept.append(part[:left])
+            left -= len(kept[-1])
+    return "".join(kept)
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:

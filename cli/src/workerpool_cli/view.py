@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from workerpool_cli.console import BOLD, DIM, RED, Console, table
+from workerpool_cli.console import BOLD, DIM, RED, Console, cut, table
 from workerpool_cli.model import Snapshot, Worker
 from workerpool_cli.pool import Pool
 from workerpool_cli.words import age, count, printable
@@ -56,9 +56,7 @@ def lines(status: Status, console: Console) -> list[str]:
     if status.pool is not None:
         shown += ["", *_pool(status.pool, console)]
     shown += ["", *_workers(status.workers, status.snapshot.now_ms, console)]
-    width = console.width
-    # Colours have no width; only plain lines can be cut by counting.
-    return [line if "\033" in line else line[:width] for line in shown]
+    return [cut(line, console.width) for line in shown]
 
 
 def summary(status: Status) -> str:

@@ -1,7 +1,7 @@
 import pytest
 
 from unit.cli.stage import Stage, Stream
-from workerpool_cli.console import bar, table
+from workerpool_cli.console import bar, cut, table
 
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(stage: Stage) -> None:
@@ -49,3 +49,9 @@ def test_columns_line_up() -> None:
 @pytest.mark.parametrize(("done", "full"), [(0, 0), (1, 12), (2, 24), (9, 24)])
 def test_a_bar_never_overflows(done: int, full: int) -> None:
     assert bar(done, 2).count("█") == full
+
+
+def test_a_line_is_cut_by_what_is_seen_of_it() -> None:
+    painted = "\033[1mqueue\033[0m  \033[2mredis\033[0m"
+    assert cut(painted, 8) == "\033[1mqueue\033[0m  \033[2mr\033[0m"
+    assert cut(painted, 12) == painted

@@ -198,8 +198,11 @@ def _left(sighting: Sighting) -> int:
 
 
 def _words(sighting: Sighting, workers: int) -> str:
-    return (
-        f"{sighting.done:,} done, {sighting.dead:,} dead, {sighting.in_flight:,} in flight, "
-        f"{sighting.retrying:,} to be retried, {sighting.waiting:,} waiting; "
-        f"{count(workers, 'worker') if workers else 'no worker runs'}"
+    counts = (
+        (sighting.dead, "dead"),
+        (sighting.in_flight, "in flight"),
+        (sighting.retrying, "to be retried"),
+        (sighting.waiting, "waiting"),
     )
+    words = [f"{sighting.done:,} done", *(f"{n:,} {what}" for n, what in counts if n)]
+    return ", ".join(words) + ("" if workers else "; no worker runs")
