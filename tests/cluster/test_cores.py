@@ -1,0 +1,61 @@
+"""One process, one core: what the pool asks for, what the kubelet grants, what the kernel does."""
+
+import json
+
+from support.kubectl import Document, Kubectl
+from support.photos import album
+from support.product import ROOT, MakePool, PhotoPool, is_ready, processes_of
+from support.waiting import eventually
+
+
+def test_each_process_of_an_exclusive_pool_has_a_core_of_its_own(
+    make_pool: MakePool, kubectl: Kubectl
+) -> None:
+    """Two nodes, one exclusive core each: a pod per node, and no place for a third."""
+    _refuse_occupied_cores(kubectl)
+    pool = make_pool(minReplicas=2, maxReplicas=3, cpu={"policy": "Exclusive"}, memory="256Mi")
+    pods = pool.await_ready(2)
+    names = pool.put(album(20))
+    pool.push(names)
+    pool.await_done(len(names))
+
+    assert {pod["spec"]["nodeName"] for pod in pods} == {"node-1", "node-2"}
+    assert {pod["status"]["qosClass"] for pod in pods} == {"Guaranteed"}
+    affinities = [_affinity(pod) for pod in pods]
+    assert affinities == [_granted(pod) for pod in pods], "kernel and kubelet disagree"
+    assert all(cpu.isdecimal() for cpu in affinities), f"not one core each: {affinities}"
+    assert len(set(affinities)) == 2
+
+    pool.apply(minReplicas=3)
+    third = eventually(lambda: _unscheduled(pool), pool.story, seconds=30, every=0.2)
+    assert "Insufficient cpu" in third
+    assert pool.replicas() == 3
+    assert sum(map(is_ready, pool.pods())) == 2
+
+
+def _affinity(pod: Document) -> str:
+    """Return the cores that the worker process may run on, as the kernel lists them."""
+    (child,) = [process for process in processes_of(pod) if process.is_child]
+    return child.status()["Cpus_allowed_list"]
+
+
+def _granted(pod: Document) -> str:
+    """Return the cores that the kubelet gave to the pod."""
+    file = ROOT / ".cluster" / pod["spec"]["nodeName"] / "kubelet" / "cpu_manager_state"
+    granted: str = json.loads(file.read_text())["entries"][pod["metadata"]["uid"]]["worker"]
+    return granted
+
+
+def _unscheduled(pool: PhotoPool) -> str:
+    """Return why a pod of the pool cannot be placed; nothing if all are."""
+    conditions = [c for pod in pool.pods() for c in pod["status"].get("conditions", [])]
+    return next((c["message"] for c in conditions if c.get("reason") == "Unschedulable"), "")
+
+
+def _refuse_occupied_cores(kubectl: Kubectl) -> None:
+    """Any other pod's request, however small, leaves less than the one whole core of its node."""
+    for pod in kubectl.get("pods", "--all-namespaces")["items"]:
+        for container in pod["spec"]["containers"]:
+            cpu = container.get("resources", {}).get("requests", {}).get("cpu", "0")
+            name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+            assert cpu == "0", f"{name} requests {cpu} of a core: run `make down` first"
