@@ -39,6 +39,9 @@ chaos: venv ## Kill everything at random, lose nothing
 bench-reaction: venv ## RPUSH to spec.replicas, in milliseconds, beside a bare PATCH
 	@PYTHONPATH=tests $(PY) tests/bench/reaction.py
 
+bench-decisions: venv ## Waiting time and worker-hours against KEDA and Knative, simulated
+	@$(PY) tests/bench/decisions.py
+
 # --- judging the code
 check: venv ## Lint, format, types, layers, rendered files
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
@@ -51,10 +54,10 @@ format: venv ## Format the code
 # --- what the rest stands on
 venv: .venv/.made ## Make the virtual environment from the locks
 
-.venv/.made: locks/dev.txt locks/uv.txt operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml
+.venv/.made: locks/dev.txt locks/uv.txt operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml simulator/pyproject.toml
 	@$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet --require-hashes -r locks/uv.txt
 	@.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r locks/dev.txt
-	@.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e operator -e worker -e cli && touch $@
+	@.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e operator -e worker -e cli -e simulator && touch $@
 
 lock: venv ## Resolve the dependencies anew into locks/
 	@for part in operator worker; do $(COMPILE) $$part/pyproject.toml -o locks/$$part.txt; done
@@ -71,6 +74,7 @@ images: ## Build the container images; IMAGE_REPOSITORY=… pushes them there
 	@$(PYTHON) -m localcluster build-images $(if $(IMAGE_REPOSITORY),--push $(IMAGE_REPOSITORY))
 
 clean: ## Remove everything that was built
-	@rm -rf .build .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@$(PYTHON) -m localcluster clean
+	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down test unit contract integration cluster-test chaos bench-reaction check format venv lock packages programs images clean
+.PHONY: help up down test unit contract integration cluster-test chaos bench-reaction bench-decisions check format venv lock packages programs images clean

@@ -1,0 +1,1 @@
+"""Replays traffic through the operator's real decision and through models of its rivals."""

@@ -1,0 +1,181 @@
+"""`workerpool-simulate`: compare policies on traffic, or ask which one to choose."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workerpool_operator.errors import InvalidResource
+from workerpool_operator.model import Policy
+from workerpool_operator.resource import parse
+from workerpool_simulator.advice import advise
+from workerpool_simulator.policies import candidates
+from workerpool_simulator.replay import Outcome, replay
+from workerpool_simulator.trace import GENERATORS, BadTrace, Trace, read
+
+EXAMPLES = """examples:
+  workerpool-simulate                                  all generated traces, as a table
+  workerpool-simulate bursts --picture .               one of them, and bursts.png
+  workerpool-simulate jobs.csv --pool workerpool.yaml  your traffic, your pool
+  workerpool-simulate jobs.csv --advise 20             the cheapest target with a p95 wait of 20 s
+
+A trace is a CSV file: for each job the second at which it arrived, and the seconds it took.
+"""
+
+STORED = {
+    "minReplicas": 0,
+    "maxReplicas": 10,
+    "scaleDown": {"stabilizationSeconds": 60},
+    "cpu": {"policy": "Exclusive"},
+    "memory": "512Mi",
+    "job": {"timeoutSeconds": 120, "maxAttempts": 5},
+}
+"""What the API server fills in when a pool is stored (manifests/crd.yaml)."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        traces = [_trace(name, options.seed) for name in options.traces or GENERATORS]
+        policy = _policy(options.pool) if options.pool else _default_policy()
+    except (BadTrace, InvalidResource, OSError, yaml.YAMLError, KeyError) as error:
+        sys.stderr.write(f"workerpool-simulate: {error}\n")
+        return 2
+    if options.advise is not None:
+        return _advise(traces, policy, options.advise, options.start)
+    results = {trace.name: _compare(trace, policy, options) for trace in traces}
+    if options.output == "json":
+        sys.stdout.write(json.dumps({n: rows(o) for n, o in results.items()}) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="workerpool-simulate",
+        description="Replay traffic through the operator's own decision and models of KEDA and "
+        "Knative: who waits for how long, and what it costs.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ", ".join(GENERATORS)
+    parser.add_argument("traces", nargs="*", help=f"CSV files, or generated traces: {names}")
+    parser.add_argument("--pool", type=Path, help="a WorkerPool manifest whose policy is used")
+    parser.add_argument("--advise", type=float, metavar="SECONDS", help="a p95 wait to keep")
+    parser.add_argument("--picture", type=Path, metavar="FOLDER", help="draw a PNG per trace")
+    parser.add_argument("--start", type=float, default=2.0, help="a pod's start, in seconds (2)")
+    parser.add_argument("--target", type=int, default=10, help="the rivals' jobs per pod (10)")
+    parser.add_argument("--seed", type=int, default=1, help="of generated traces (1)")
+    parser.add_argument("--output", choices=("table", "json"), default="table")
+    return parser
+
+
+def _default_policy() -> Policy:
+    return Policy(max_replicas=40, drain=timedelta(seconds=20))
+
+
+def _trace(name: str, seed: int) -> Trace:
+    if name in GENERATORS:
+        return GENERATORS[name](seed)
+    path = Path(name)
+    if not path.exists():
+        raise BadTrace(f"{name} is neither a file nor one of {', '.join(GENERATORS)}")
+    with path.open() as lines:
+        return read(path.stem, lines)
+
+
+def _policy(path: Path) -> Policy:
+    """Return the policy of the WorkerPool in a manifest, with what the API server would add."""
+    documents = [d for d in yaml.safe_load_all(path.read_text()) if d]
+    pools: list[dict[str, Any]] = [d for d in documents if d.get("kind") == "WorkerPool"]
+    if not pools:
+        raise InvalidResource(f"{path} holds no WorkerPool")
+    body = pools[0]
+    identity = {"namespace": "default", "uid": "-", "generation": 1, "resourceVersion": "1"}
+    spec = STORED | body["spec"]
+    for name in ("scaleDown", "job"):
+        spec[name] = {**_mapping(STORED[name]), **_mapping(spec[name])}
+    return parse({"metadata": identity | body["metadata"], "spec": spec}).policy
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _compare(trace: Trace, policy: Policy, options: argparse.Namespace) -> list[Outcome]:
+    outcomes = [
+        replay(trace, make(), start_seconds=options.start)
+        for make in candidates(policy, options.target)
+    ]
+    if options.output == "table":
+        sys.stdout.write(table(trace, outcomes))
+    if options.picture:
+        from workerpool_simulator.picture import draw  # noqa: PLC0415  an optional dependency
+
+        draw(trace.name, outcomes, options.picture / f"{trace.name}.png")
+    return outcomes
+
+
+def table(trace: Trace, outcomes: Sequence[Outcome]) -> str:
+    """Return the lines a person reads."""
+    work = sum(job.seconds for job in trace.jobs) / 3600
+    head = f"{'policy':<12}{'p50 wait':>10}{'p95 wait':>10}{'max wait':>10}"
+    head += f"{'worker-h':>10}{'killed':>8}{'changes':>9}"
+    lines = [
+        f"{o.policy:<12}{o.p50_wait:>8.2f} s{o.p95_wait:>8.2f} s{o.max_wait:>8.1f} s"
+        f"{o.worker_hours:>10.2f}{o.killed_jobs:>8}{o.scalings:>9}"
+        for o in outcomes
+    ]
+    title = f"{trace.name}: {len(trace.jobs)} jobs, {work:.2f} hours of work"
+    return "\n".join([title, head, *lines, "", ""])
+
+
+def rows(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
+    """Return what a program reads: policy → figure → value, waits in seconds."""
+    return {
+        o.policy: {
+            "p50_wait": round(o.p50_wait, 3),
+            "p95_wait": round(o.p95_wait, 3),
+            "max_wait": round(o.max_wait, 3),
+            "worker_hours": round(o.worker_hours, 3),
+            "killed_jobs": o.killed_jobs,
+            "scalings": o.scalings,
+        }
+        for o in outcomes
+    }
+
+
+def _advise(traces: Sequence[Trace], policy: Policy, p95_wait: float, start: float) -> int:
+    status = 0
+    for trace in traces:
+        advice = advise(trace, replace(policy, max_wait=None), p95_wait, start)
+        if advice is None:
+            sys.stdout.write(
+                f"# {trace.name}: no setting keeps a p95 wait of {p95_wait:g} s with "
+                f"maxReplicas {policy.max_replicas} and a pod start of {start:g} s; raise "
+                f"maxReplicas or minReplicas\n"
+            )
+            status = 1
+            continue
+        outcome = advice.outcome
+        sys.stdout.write(
+            f"# {trace.name}: p95 wait {outcome.p95_wait:.1f} s, {outcome.worker_hours:.2f} "
+            f"worker-hours\nspec:\n  target: {{drainSeconds: {advice.drain_seconds}}}\n"
+            f"  scaleDown: {{stabilizationSeconds: {advice.window_seconds}}}\n"
+        )
+    return status
+
+
+def run() -> None:
+    """Be the console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,86 @@
+"""One trace through one policy: who waited for how long, and what it cost."""
+
+from dataclasses import dataclass
+
+from workerpool_simulator.fleet import Fleet
+from workerpool_simulator.policies import Decider
+from workerpool_simulator.trace import Trace
+
+PATIENCE_SECONDS = 24 * 3600.0
+"""A policy that has not finished so long after the last arrival never will."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a graph shows of one moment."""
+
+    at: float
+    waiting: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a policy made of a trace."""
+
+    policy: str
+    p50_wait: float
+    p95_wait: float
+    max_wait: float
+    worker_hours: float
+    """From asking for each pod to its end."""
+    killed_jobs: int
+    """Running jobs that a scale-in ended."""
+    scalings: int
+    """Changes of the replica count."""
+    points: tuple[Point, ...]
+
+
+def replay(trace: Trace, decider: Decider, *, start_seconds: float = 2.0) -> Outcome:
+    """Return what `decider` makes of `trace`, until the queue and the fleet are empty."""
+    fleet = Fleet(start_seconds, decider.grace_seconds)
+    jobs = iter(trace.jobs)
+    upcoming = next(jobs, None)
+    due = 0.0
+    points: list[Point] = []
+    end = trace.seconds + PATIENCE_SECONDS
+    while fleet.now < end:
+        at = min(due, upcoming.at) if upcoming else due
+        fleet.advance(at)
+        arrived = False
+        while upcoming and upcoming.at <= at:
+            fleet.push(upcoming)
+            arrived = True
+            upcoming = next(jobs, None)
+        if at >= due or (arrived and decider.told and fleet.replicas == 0):
+            fleet.scale(decider.replicas(fleet))
+            due = at + decider.interval
+            _note(points, fleet)
+        if upcoming is None and not fleet.queue and not fleet.in_flight and not fleet.replicas:
+            break
+    fleet.close()
+    waits = sorted(fleet.waits)
+    return Outcome(
+        policy=decider.name,
+        p50_wait=_rank(waits, 0.5),
+        p95_wait=_rank(waits, 0.95),
+        max_wait=waits[-1] if waits else 0.0,
+        worker_hours=fleet.worker_seconds / 3600,
+        killed_jobs=fleet.killed,
+        scalings=fleet.scalings,
+        points=tuple(points),
+    )
+
+
+def _note(points: list[Point], fleet: Fleet) -> None:
+    """Keep a point a second, and every change of the count."""
+    changed = not points or points[-1].replicas != fleet.replicas
+    if changed or fleet.now - points[-1].at >= 1:
+        points.append(Point(fleet.now, len(fleet.queue), fleet.replicas))
+
+
+def _rank(ordered: list[float], share: float) -> float:
+    """Return the value that `share` of all do not exceed (nearest rank)."""
+    if not ordered:
+        return 0.0
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

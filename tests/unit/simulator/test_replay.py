@@ -1,0 +1,121 @@
+"""A fleet does what pods do, and a policy sees what it would see."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workerpool_operator.model import Policy
+from workerpool_simulator.advice import advise
+from workerpool_simulator.fleet import Fleet
+from workerpool_simulator.policies import Keda, Knative, Workerpool, candidates
+from workerpool_simulator.replay import replay
+from workerpool_simulator.trace import Job, Trace
+
+
+@dataclass
+class Constant:
+    """Asks for one count while there is work."""
+
+    count: int
+    name: str = "constant"
+    interval: float = 1.0
+    grace_seconds: float = 30.0
+    told: bool = False
+
+    def replicas(self, fleet: Fleet) -> int:
+        return self.count if fleet.queue or fleet.in_flight or fleet.done == 0 else 0
+
+
+def batch(count: int, seconds: float, at: float = 0.0) -> Trace:
+    return Trace("batch", tuple(Job(at, seconds) for _ in range(count)))
+
+
+def test_two_workers_take_half_the_time_and_cost_what_they_stood() -> None:
+    outcome = replay(batch(10, 2.0), Constant(2), start_seconds=1.0)
+    assert outcome.max_wait == pytest.approx(9.0)
+    assert outcome.worker_hours * 3600 == pytest.approx(2 * 11, abs=2.5)
+    assert outcome.scalings == 2
+
+
+def test_a_pod_that_is_taken_away_finishes_within_its_grace() -> None:
+    fleet = Fleet(start_seconds=0.0, grace_seconds=30.0)
+    fleet.scale(1)
+    fleet.advance(0.0)
+    fleet.push(Job(0.0, 20.0))
+    fleet.advance(1.0)
+    fleet.scale(0)
+    fleet.advance(25.0)
+    assert (fleet.done, fleet.killed, len(fleet.pods)) == (1, 0, 0)
+    assert fleet.worker_seconds == pytest.approx(20.0)
+
+
+def test_a_job_longer_than_the_grace_is_killed_and_first_in_line_again() -> None:
+    fleet = Fleet(start_seconds=0.0, grace_seconds=30.0)
+    fleet.scale(1)
+    fleet.advance(0.0)
+    long, short = Job(0.0, 40.0), Job(0.0, 1.0)
+    fleet.push(long)
+    fleet.push(short)
+    fleet.advance(1.0)
+    fleet.scale(0)
+    assert fleet.killed == 1
+    assert list(fleet.queue) == [long, short]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 300), st.floats(0.05, 20)), min_size=1, max_size=60),
+    st.integers(0, 3),
+)
+def test_every_policy_finishes_every_job_once(jobs: list[tuple[float, float]], which: int) -> None:
+    trace = Trace("any", tuple(sorted((Job(*job) for job in jobs), key=lambda job: job.at)))
+    policy = Policy(max_replicas=5, drain=timedelta(seconds=20))
+    outcome = replay(trace, candidates(policy, 10)[which]())
+    work = sum(job.seconds for job in trace.jobs)
+    assert outcome.worker_hours * 3600 >= work * 0.999
+    assert 0 <= outcome.p50_wait <= outcome.p95_wait <= outcome.max_wait
+    assert max(point.replicas for point in outcome.points) <= 5
+
+
+def test_the_operator_starts_all_it_needs_at_the_moment_of_the_push() -> None:
+    policy = Policy(max_replicas=40, backlog_per_replica=5)
+    outcome = replay(batch(200, 1.0, at=100.1), Workerpool(policy), start_seconds=2.0)
+    first = next(point for point in outcome.points if point.replicas)
+    assert first.at == pytest.approx(100.1)
+    assert first.replicas == 40
+
+
+def test_keda_sees_a_push_at_its_next_poll_and_ramps_in_steps_of_fifteen_seconds() -> None:
+    outcome = replay(batch(2_000, 20.0, at=61.0), Keda(5, 0, 40), start_seconds=2.0)
+    counts: list[tuple[float, int]] = []
+    for point in outcome.points:
+        if not counts or counts[-1][1] != point.replicas:
+            counts.append((point.at, point.replicas))
+    ramp = [count for at, count in counts if count and at < 200]
+    assert counts[1][0] == pytest.approx(90, abs=1.5), "polled every 30 s"
+    assert ramp in ([1, 5, 10, 20, 40], [5, 10, 20, 40])
+
+
+def test_the_hpa_counts_the_list_alone_and_leaves_running_jobs_without_their_pods() -> None:
+    """Ten long jobs run, one waits: ⌈1 ÷ 1⌉ is one pod (kedacore/keda#1222)."""
+    keda = Keda(1, 0, 40, polling_interval=1, cooldown=60, down_window=0, limited_up=False)
+    trace = Trace("long", tuple(Job(0.5, 100.0) for _ in range(10)))
+    assert replay(trace, keda).killed_jobs > 0
+
+
+def test_knative_panics_at_a_burst() -> None:
+    outcome = replay(batch(400, 1.0, at=50.0), Knative(10, 0, 40), start_seconds=2.0)
+    assert max(p.replicas for p in outcome.points if p.at < 62) == 40
+
+
+def test_advice_is_the_cheapest_that_keeps_the_promise() -> None:
+    trace = Trace("two", tuple(Job(at, 1.0) for at in [10.0] * 50 + [100.0] * 50))
+    policy = Policy(max_replicas=40)
+    relaxed, strict = advise(trace, policy, 60, 2), advise(trace, policy, 8, 2)
+    assert relaxed is not None
+    assert strict is not None
+    assert relaxed.outcome.worker_hours <= strict.outcome.worker_hours
+    assert strict.outcome.p95_wait <= 8
+    assert advise(trace, policy, 0.1, 2) is None
