@@ -22,12 +22,13 @@ class Cluster:
 
     kubectl: Path
     helm: Path
-    kubeconfig: Path
+    kubeconfig: str
+    """As in the variable KUBECONFIG: one path or several."""
 
     @property
     def environment(self) -> Mapping[str, str]:
         """Return the environment that both programs run in."""
-        return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        return {**os.environ, "KUBECONFIG": self.kubeconfig}
 
     def run(self, *words: str, stdin: str | None = None, timeout_seconds: float = 60) -> str:
         """Run kubectl to its end and return what it printed."""

@@ -26,6 +26,9 @@ _SAMPLE = Path("manifests", "workerpool.yaml")
 _OPERATORS = "app.kubernetes.io/name=workerpool,app.kubernetes.io/component=operator"
 _REDIS = "StatefulSet"
 """The one object of the sample, besides the pool, that has to become ready."""
+_REDIS_VOLUMES = "app.kubernetes.io/instance=images,app.kubernetes.io/component=redis"
+_RESOURCE = "workerpools.workerpool.dev"
+_US = (RELEASE, NAMESPACE)
 _MADE_BY_US = {"workerpool.dev/made-by": "demo"}
 
 
@@ -121,11 +124,15 @@ def uninstall(cluster: Cluster, steps: Steps, checkout: Path) -> None:
         cluster.run("delete", "pod", PRODUCER, "-n", NAMESPACE, *gone, timeout_seconds=150)
         cluster.run("delete", "configmap", f"{PRODUCER}-code", "-n", NAMESPACE, *gone)
         cluster.run("delete", "-n", NAMESPACE, "-f", sample, *gone, timeout_seconds=150)
+        cluster.run("delete", "pvc", "-n", NAMESPACE, "-l", _REDIS_VOLUMES, *gone)
         step.result = "with its photos"
     with steps.step("Uninstall the operator") as step:
         words = ("--namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=120s")
         cluster.run_helm("uninstall", RELEASE, *words, timeout_seconds=150)
-        step.result = "the resource WorkerPool stays"
+        if _owner_of_the_resource(cluster) == _US and not cluster.get("wp", "-A")["items"]:
+            cluster.run("delete", "crd", _RESOURCE, *gone, timeout_seconds=150)
+        else:
+            step.result = "the resource WorkerPool stays"
     labels = namespace["metadata"].get("labels", {})
     if _MADE_BY_US.items() <= labels.items():
         with steps.step("Remove the namespace") as step:
@@ -147,21 +154,22 @@ def _refuse_a_second_operator(cluster: Cluster) -> None:
 
 def _for_the_resource(cluster: Cluster) -> tuple[str, ...]:
     """Leave the resource WorkerPool to the release that has it; take it if that one is gone."""
-    crd = cluster.get("crd", "workerpools.workerpool.dev", "--ignore-not-found") or {}
-    annotations = crd.get("metadata", {}).get("annotations", {})
-    name = annotations.get("meta.helm.sh/release-name")
-    namespace = annotations.get("meta.helm.sh/release-namespace")
-    if name is None or (name, namespace) == (RELEASE, NAMESPACE):
+    owner = _owner_of_the_resource(cluster)
+    if owner in (None, _US):
         return ()
-    releases = json.loads(
-        cluster.run_helm(
-            "list", "--all-namespaces", "-o", "json", timeout_seconds=_INSTALL_SECONDS
-        )
-    )
-    living = {(release["name"], release["namespace"]) for release in releases}
-    return (
-        ("--set", "crds.install=false") if (name, namespace) in living else ("--take-ownership",)
-    )
+    words = ("list", "--all-namespaces", "-o", "json")
+    releases = json.loads(cluster.run_helm(*words, timeout_seconds=_INSTALL_SECONDS))
+    if owner in {(release["name"], release["namespace"]) for release in releases}:
+        return ("--set", "crds.install=false")
+    return ("--take-ownership",)
+
+
+def _owner_of_the_resource(cluster: Cluster) -> tuple[str, str] | None:
+    """Return name and namespace of the release that installed the CRD; None if none did."""
+    crd = cluster.get("crd", _RESOURCE, "--ignore-not-found") or {}
+    annotations = crd.get("metadata", {}).get("annotations", {})
+    owner = tuple(annotations.get(f"meta.helm.sh/release-{key}") for key in ("name", "namespace"))
+    return owner if all(owner) else None
 
 
 def _set_image(name: str, image: Image) -> tuple[str, ...]:

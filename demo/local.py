@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.cluster import Cluster
-from demo.errors import Unsupported
+from demo.errors import TimedOut, Unsupported
 from demo.steps import Steps, run_logged
 
 _BUILD_SECONDS = 3600
@@ -66,15 +66,15 @@ class Ground:
         return self.checkout / ".cluster" / "kubeconfig"
 
     @property
-    def foreign(self) -> Path | None:
-        """The kubeconfig that the person brings; None for the local cluster.
+    def foreign(self) -> str | None:
+        """The person's own KUBECONFIG; None for the local cluster.
 
-        The local cluster's own, still exported from an earlier `make up`, is not foreign.
+        The local cluster's, still exported from an earlier `make up`, is not foreign.
         """
-        given = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+        given = os.environ.get("KUBECONFIG", "")
         if not given or Path(given).resolve() == self.kubeconfig.resolve():
             return None
-        return Path(given)
+        return given
 
     def program(self, name: str) -> Path:
         """Return kubectl or helm: ours if built, else the machine's."""
@@ -85,7 +85,7 @@ class Ground:
     @property
     def cluster(self) -> Cluster:
         """Return the access to the cluster, which need not run yet."""
-        kubeconfig = self.foreign or self.kubeconfig
+        kubeconfig = self.foreign or str(self.kubeconfig)
         return Cluster(self.program("kubectl"), self.program("helm"), kubeconfig)
 
 
@@ -137,14 +137,17 @@ def use(ground: Ground, steps: Steps, repository: str) -> Images:
 
 def _localcluster(ground: Ground, verb: str) -> None:
     """Run a verb that only looks; what it has against this machine is told as it says it."""
-    done = subprocess.run(
-        [*_words(verb)],
-        cwd=ground.checkout,
-        capture_output=True,
-        text=True,
-        timeout=_CHECK_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            _words(verb),
+            cwd=ground.checkout,
+            capture_output=True,
+            text=True,
+            timeout=_CHECK_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimedOut(f"`localcluster {verb}` gave no answer in {_CHECK_SECONDS} s") from error
     if done.returncode != 0:
         raise Unsupported((done.stderr or done.stdout).strip())
 

@@ -13,7 +13,7 @@ from demo.errors import CommandFailed
 from demo.terminal import DIM, GREEN, RED, Terminal, command_line, duration
 from demo.view import cut
 
-_TITLE_WIDTH = 30
+_TITLE_WIDTH = 26
 _PLAIN_SECONDS = 30.0
 """Without a terminal, a step that takes long says so this often."""
 _LOG_TAIL_LINES = 12
@@ -49,7 +49,7 @@ class Step:
 
     def _row(self, mark: str, text: str) -> str:
         took = duration(self.seconds)
-        room = self._terminal.width - _TITLE_WIDTH - len(took) - 7
+        room = max(0, self._terminal.width - _TITLE_WIDTH - len(took) - 7)
         return f"  {mark} {self._title:<{_TITLE_WIDTH}} {cut(text, room):<{room}} {took}"
 
 

@@ -38,7 +38,7 @@ def _get_cluster(ground: Ground, steps: Steps) -> Images:
     if ground.foreign is None:
         return local.start(ground, steps)
     repository = os.environ.get("IMAGE_REPOSITORY", "")
-    if not ground.foreign.is_file():
+    if not any(Path(path).is_file() for path in ground.foreign.split(os.pathsep)):
         raise Unsupported(
             f"KUBECONFIG names {ground.foreign}, which is no file. Name your cluster's, or "
             "`unset KUBECONFIG` to have a cluster started on this machine."

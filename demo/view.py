@@ -75,7 +75,7 @@ def plain(now: Snapshot, total: int) -> str:
 
 def cut(text: str, width: int) -> str:
     """Return the text, or as much of it as fits."""
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"[:width]
 
 
 def bar(value: int, full: int, width: int) -> str:

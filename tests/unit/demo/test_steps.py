@@ -31,7 +31,11 @@ def test_a_failed_step_is_marked_and_its_error_goes_on(out: StringIO) -> None:
     assert out.getvalue().split()[0] == "✗"
 
 
-def test_a_long_result_is_cut_to_the_line(out: StringIO) -> None:
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_a_long_result_is_cut_to_the_line(
+    columns: int, out: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     terminal = Terminal(out)
     with Steps(terminal).step("Build") as step:
         step.result = "word " * 100
