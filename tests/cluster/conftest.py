@@ -6,7 +6,7 @@ each test has a namespace and a pool of its own. What an interrupted run left is
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -28,6 +28,7 @@ from support.product import (
 RELEASE = "wptest"
 NAMESPACE = "workerpool-test"
 POOL_NAMESPACES = [f"{NAMESPACE}-{number}" for number in range(1, 16)]
+POOLS = pytest.StashKey[list[PhotoPool]]()
 ARTIFACTS = ROOT / ".build" / "artifacts"
 
 
@@ -81,17 +82,33 @@ def namespaces() -> Iterator[str]:
 
 
 @pytest.fixture
-def make_pool(product: Product, namespaces: Iterator[str]) -> Iterator[MakePool]:
+def make_pool(
+    product: Product, namespaces: Iterator[str], request: pytest.FixtureRequest
+) -> Iterator[MakePool]:
     """Make pools, and take them away when the test is over, however it ends."""
+    pools = request.node.stash.setdefault(POOLS, [])
     with ExitStack() as stack:
 
         def make(**spec: Any) -> PhotoPool:  # noqa: ANN401  whatever the resource has
             pool = PhotoPool(product, next(namespaces), spec)
             stack.callback(pool.delete)
             pool.create()
+            pools.append(pool)
             return pool
 
         yield make
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a failed test tell what became of its pools: they are about to be deleted."""
+    report = yield
+    if report.failed and call.when == "call":
+        for pool in item.stash.get(POOLS, []):
+            report.sections.append((f"the pool in {pool.namespace}", pool.story()))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -329,9 +329,15 @@ class PhotoPool:
     def story(self) -> str:
         """Return all that helps to understand a failure."""
         words = ("-n", self.namespace)
+        operator = f"app.kubernetes.io/instance={self.product.release}"
         parts = [
             str(self.counters()),
             str(self.dead_letters()),
+            str([(event["reason"], event["note"]) for event in self.events()]),
+            self.kubectl.run(
+                *("logs", "-n", self.product.namespace, "--tail=20"),
+                *("-l", f"{operator},app.kubernetes.io/component=operator"),
+            ),
             self.kubectl.run("get", "wp,deploy,pods", *words, "-o", "wide"),
             self.kubectl.run("get", "events", *words, "--sort-by=.metadata.creationTimestamp"),
             self.kubectl.run("logs", "-l", f"workerpool.dev/pool={POOL}", *words, "--tail=5"),
