@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -39,11 +40,18 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except asyncio.CancelledError:
+        log.info("told to stop before it began")
     return 0
 
 
 async def run(settings: Settings) -> None:
     """Start the planes, in the order in which they need each other; end with kopf."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  a coroutine runs in one
+    # Until kopf takes the signals over: the kernel ignores those that a container's first
+    # process does not ask for.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with AsyncExitStack() as stack:
         cluster = await connect(
             request_seconds=settings.request_timeout_seconds,
@@ -75,8 +83,13 @@ async def run(settings: Settings) -> None:
         sweeper = asyncio.create_task(watch.sweep_for_ever(reconciler.heal), name="sweep")
         stack.callback(sweeper.cancel)
         log.info("started", extra={"pools": len(list(registry.pools))})
-        await watch.run()
-        log.info("stopping")
+
+        async def stop() -> None:
+            log.info("stopping")
+            await reconciler.stop()
+            await server.cleanup()
+
+        await watch.run(stop)
 
 
 async def _first_sweep(watch: Watch) -> None:

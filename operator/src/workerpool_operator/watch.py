@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -87,12 +87,16 @@ class Watch:
             except Exception:  # the edge of a task: the next sweep may do better
                 log.exception("sweep failed unexpectedly")
 
-    async def run(self) -> None:
-        """Watch until the process is told to stop (kopf takes the signals)."""
+    async def run(self, stop: Callable[[], Awaitable[None]]) -> None:
+        """Watch until the process is told to stop (kopf takes the signals), then call `stop`.
+
+        `stop` must end every task that began meanwhile: kopf takes them for its own, waits five
+        seconds for them, and cancels them.
+        """
         namespaces = self._settings.watch_namespaces
         async with AsyncExitStack() as stack:
             await kopf.operator(
-                registry=self._handlers(stack),
+                registry=self._handlers(stack, stop),
                 settings=self._kopf_settings(),
                 namespaces=namespaces,
                 clusterwide=not namespaces,
@@ -101,7 +105,9 @@ class Watch:
                 identity=self._settings.pod_name,  # type: ignore[arg-type]  # a str, renamed
             )
 
-    def _handlers(self, stack: AsyncExitStack) -> kopf.OperatorRegistry:
+    def _handlers(
+        self, stack: AsyncExitStack, stop: Callable[[], Awaitable[None]]
+    ) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
 
         async def login(**_: object) -> kopf.AiohttpSession:
@@ -123,7 +129,11 @@ class Watch:
             else:
                 self._registry.put_deployment(deployment_record(body))
 
+        async def cleanup(**_: object) -> None:
+            await stop()
+
         kopf.on.login(registry=registry)(login)
+        kopf.on.cleanup(registry=registry)(cleanup)
         kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_event)
         kopf.on.event(
             "apps",
