@@ -68,11 +68,16 @@ class OperatorProcess:
         *,
         server: str | None = None,
         ready: bool = True,
+        in_pod: Path | None = None,
     ) -> None:
+        """Describe it: its settings; the API server's address, if not its own; whether to wait
+        until it is ready; the folder it finds in place of a pod's service account.
+        """
         self._api = api
         self._settings = {**QUICK, **(settings or {})}
         self._server = server
         self._ready = ready
+        self._in_pod = in_pod
         self._folder = tempfile.TemporaryDirectory(prefix="operator-")
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -102,7 +107,11 @@ class OperatorProcess:
         return [e for e in entries if all(e.get(name) == v for name, v in fields.items())]
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -113,9 +122,11 @@ class OperatorProcess:
     ) -> None:
         if error is not None:
             sys.stderr.write(f"the operator's log:\n{self.log[-8000:]}\n")
+        self._end()
+
+    def _end(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.wait(STOP_DEADLINE_SECONDS)
+            self.kill()
         self._folder.cleanup()
 
     def start(self) -> None:
@@ -126,13 +137,13 @@ class OperatorProcess:
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 # A test run that is killed must not leave it behind.
-                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "workerpool_operator"],
+                ["setpriv", "--pdeathsig", "KILL", *self._command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={
                     "PATH": os.environ["PATH"],
-                    "KUBECONFIG": str(kubeconfig),
+                    **({} if self._in_pod else {"KUBECONFIG": str(kubeconfig)}),
                     "WORKERPOOL_WORKER_IMAGE": "image-worker:test",
                     "WORKERPOOL_HTTP_PORT": str(self.port),
                     "POD_NAME": "operator-under-test",
@@ -144,6 +155,18 @@ class OperatorProcess:
             assert self.running, f"the operator ended:\n{self.log[-4000:]}"
             assert time.monotonic() < deadline, f"the operator is not ready:\n{self.log[-4000:]}"
             time.sleep(0.02)
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, "-m", "workerpool_operator"]
+        if self._in_pod is None:
+            return command
+        # A mount namespace of its own, so that the machine's /run stays as it is.
+        folder = "/run/secrets/kubernetes.io/serviceaccount"
+        script = (
+            f"mount -t tmpfs tmpfs /run && mkdir -p {folder} "
+            f'&& mount --bind "$0" {folder} && exec "$@"'
+        )
+        return ["unshare", "--mount", "sh", "-c", script, str(self._in_pod), *command]
 
     def health(self, path: str) -> int:
         """Return the status of one of its health addresses; 0 if it does not answer."""

@@ -98,6 +98,20 @@ class Shop:
         answer = self.api.request("GET", self._deployment(name))
         return answer.body if answer.code == 200 else None
 
+    def existing(self, name: str = "images") -> Document:
+        """Return a pool's Deployment, which must be there."""
+        found = self.deployment(name)
+        assert found is not None, f"{name} has no Deployment"
+        return found
+
+    def pod(self, name: str = "images") -> Document:
+        """Return the PodSpec in a pool's Deployment."""
+        return dict(self.existing(name)["spec"]["template"]["spec"])
+
+    def image(self, name: str = "images") -> str:
+        """Return the image of a pool's first container."""
+        return str(self.pod(name)["containers"][0]["image"])
+
     def replicas(self, name: str = "images") -> int | None:
         """Return what a pool's Deployment asks for, if there is one."""
         found = self.deployment(name)

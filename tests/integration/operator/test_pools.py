@@ -5,7 +5,6 @@ Nobody plays the Deployment controller here but the tests themselves.
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -129,9 +128,9 @@ def test_a_new_template_is_applied_and_the_replicas_stay(shop: Shop, stage: Redi
     shop.await_replicas(20)
     with shop.writes() as writes:
         shop.edit(template={"spec": {"containers": [{"name": "worker", "image": "mine:2"}]}})
-        eventually(lambda: _image(shop) == "mine:2", "the new image")
+        eventually(lambda: shop.image() == "mine:2", "the new image")
         shop.edit(template={"spec": {"containers": [{"name": "worker", "image": "mine:3"}]}})
-        eventually(lambda: _image(shop) == "mine:3", "the newer image")
+        eventually(lambda: shop.image() == "mine:3", "the newer image")
 
     assert {write.replicas for write in writes.of()} == {20}
 
@@ -145,9 +144,9 @@ def test_a_new_template_of_a_pool_that_was_never_scaled_leaves_the_replicas(
     shop.await_replicas(least)
     with shop.writes() as writes:
         shop.edit(template={"spec": {"nodeSelector": {"disk": "fast"}}})
-        eventually(lambda: _pod(shop).get("nodeSelector") == {"disk": "fast"}, "the node selector")
+        eventually(lambda: shop.pod().get("nodeSelector") == {"disk": "fast"}, "the node selector")
         shop.edit(template=None)
-        eventually(lambda: "nodeSelector" not in _pod(shop), "the end of the node selector")
+        eventually(lambda: "nodeSelector" not in shop.pod(), "the end of the node selector")
 
     assert {write.replicas for write in writes.of()} == {least}
 
@@ -156,10 +155,10 @@ def test_an_image_changed_by_hand_is_put_back_once(shop: Shop) -> None:
     shop.add()
     shop.await_condition("Ready", "True", "Ready")
     with shop.writes() as writes:
-        containers = _pod(shop)["containers"]
+        containers = shop.pod()["containers"]
         containers[0]["image"] = "evil:1"
         shop.change_deployment({"spec": {"template": {"spec": {"containers": containers}}}})
-        eventually(lambda: _image(shop) == "image-worker:test", "the own image")
+        eventually(lambda: shop.image() == "image-worker:test", "the own image")
         _settle(shop)
 
     assert len(writes.of()) == 2, "theirs and ours"
@@ -174,8 +173,7 @@ def test_what_others_add_to_the_deployment_is_left_to_them(shop: Shop) -> None:
         shop.change_deployment({"spec": {"template": {"metadata": {"annotations": annotation}}}})
         _settle(shop)
 
-    deployment = shop.deployment()
-    assert deployment is not None
+    deployment = shop.existing()
     assert deployment["spec"]["template"]["metadata"]["annotations"] == annotation
     assert len(writes.of()) <= 2, "no fight over it"
 
@@ -207,8 +205,7 @@ def test_a_foreign_deployment_of_that_name_is_not_touched(shop: Shop, stage: Red
     shop.await_condition("Ready", "False", "DeploymentConflict")
     _settle(shop)
 
-    now = shop.deployment()
-    assert now is not None
+    now = shop.existing()
     assert now["metadata"]["resourceVersion"] == theirs["metadata"]["resourceVersion"]
     (event,) = shop.events("DeploymentConflict")
     assert event["type"] == "Warning"
@@ -224,8 +221,7 @@ def test_a_copy_of_a_deployment_is_neither_scaled_nor_taken_for_the_pools(
 ) -> None:
     shop.add()
     shop.await_condition("Ready", "True", "Ready")
-    copy = shop.deployment()
-    assert copy is not None
+    copy = shop.existing()
     copy["metadata"] = {
         "name": "canary-of-images",
         "labels": copy["metadata"]["labels"],
@@ -299,19 +295,6 @@ def test_a_paused_pool_is_left_alone_until_it_is_not(shop: Shop, stage: RedisSta
 
     shop.edit(paused=False)
     shop.await_replicas(20)
-
-
-def test_a_pool_that_is_no_longer_paused_shrinks_after_one_window(shop: Shop) -> None:
-    """Idle, it is read no more; a new policy must have it looked at again at once."""
-    shop.add(paused=True, scaleDown={"stabilizationSeconds": 2})
-    shop.await_condition("Ready", "True", "Ready")
-    shop.scale_by_hand(4)
-    eventually(lambda: shop.status().get("replicas") == 4, "the scaling")
-    resumed = time.monotonic()
-    shop.edit(paused=False)
-    shop.await_replicas(0)
-
-    assert 1.9 < time.monotonic() - resumed < 4
 
 
 def test_a_lower_maximum_cuts_at_once(shop: Shop, stage: RedisStage) -> None:
@@ -485,8 +468,7 @@ def test_a_pool_made_anew_under_its_name_gets_a_deployment_of_its_own(
     shop.remove_deployment()  # as the garbage collector would
 
     shop.await_replicas(5)
-    deployment = shop.deployment()
-    assert deployment is not None
+    deployment = shop.existing()
     (owner,) = deployment["metadata"]["ownerReferences"]
     assert owner["controller"] is True
 
@@ -539,17 +521,6 @@ def test_a_status_is_written_once_a_second_at_most(shop: Shop, stage: RedisStage
 
 
 # --- what helps the tests
-
-
-def _image(shop: Shop) -> str:
-    return str(_pod(shop)["containers"][0]["image"])
-
-
-def _pod(shop: Shop) -> dict[str, Any]:
-    deployment = shop.deployment()
-    assert deployment is not None
-    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
-    return spec
 
 
 def _settle(shop: Shop, *, seconds: float = 1.0) -> None:
