@@ -156,6 +156,7 @@ class Follower:
             f"nothing has changed for {duration(self._patience())}:\n{counts}\n"
             f"    The operator's last word: {now.message or 'none'}\n"
             f"    Look at: kubectl -n {namespace} get wp,pods\n"
+            f"             kubectl -n {namespace} logs -l workerpool.dev/pool={self._run.pool}\n"
             f"             kubectl -n {namespace} describe wp {self._run.pool}\n"
             f"             kubectl -n {namespace} logs -l app.kubernetes.io/component=operator"
         )
