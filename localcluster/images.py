@@ -81,7 +81,15 @@ class Built:
     bytes: int
 
 
-_RUNTIME = ("usr-is-merged", "python3", "python-is-python3", "ca-certificates", "tzdata")
+# Wheels may count on the C++ library (Pillow's AVIF does): python:3-slim has it too.
+_RUNTIME = (
+    "usr-is-merged",
+    "python3",
+    "python-is-python3",
+    "libstdc++6",
+    "ca-certificates",
+    "tzdata",
+)
 RUNTIME = Base("python", _RUNTIME)
 BUILDER = Base("python-build", (*_RUNTIME, "python3-venv"))
 REDIS = Base("redis", ("usr-is-merged", "redis-server", "redis-tools"))
