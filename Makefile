@@ -42,6 +42,9 @@ bench-reaction: venv ## RPUSH to spec.replicas, in milliseconds, beside a bare P
 bench-decisions: venv ## Waiting time and worker-hours against KEDA and Knative, simulated
 	@$(PY) tests/bench/decisions.py
 
+bench-images: venv ## Photos per second and core, beside libvips and a naive Pillow
+	@PYTHONPATH=tests $(PY) tests/bench/images.py
+
 # --- judging the code
 check: venv ## Lint, format, types, layers, rendered files
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .

@@ -1,15 +1,36 @@
 import io
 import struct
 import zlib
+from dataclasses import dataclass
 
 import pytest
 from PIL import Image
 
+from image_worker import presets
+from image_worker.decoding import Limits
 from image_worker.errors import RejectedJob
-from image_worker.imaging import Thumbnail, thumbnail
+from image_worker.imaging import render
 from support.pictures import encoded, jpeg, picture
 
 MANY = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    data: bytes
+    width: int
+    height: int
+    source_width: int
+    source_height: int
+
+
+def thumbnail(data: bytes, *, longest_side: int, max_pixels: int) -> Thumbnail:
+    """Make what a job gets that names no preset."""
+    rendered = render(data, [presets.thumbnail(longest_side)], Limits(pixels=max_pixels))
+    (only,) = rendered.renditions
+    return Thumbnail(
+        only.data, only.width, only.height, rendered.source_width, rendered.source_height
+    )
 
 
 def made(data: bytes, longest_side: int = 64) -> tuple[Thumbnail, Image.Image]:

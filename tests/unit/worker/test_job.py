@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from image_worker.errors import RejectedJob
 from image_worker.job import MAX_PAYLOAD_BYTES, parse, refuse_oversize
+from image_worker.presets import Form, Preset, thumbnail
+
+THUMBNAIL = thumbnail(256)
 
 
 def payload(filename: object) -> bytes:
@@ -33,7 +36,64 @@ def payload(filename: object) -> bytes:
     ],
 )
 def test_the_output_is_named_after_the_photo(filename: str, output: str) -> None:
-    assert parse(payload(filename)).output == PurePosixPath(output)
+    assert parse(payload(filename)).output(THUMBNAIL) == PurePosixPath(output)
+
+
+@pytest.mark.parametrize(
+    ("filename", "form", "output"),
+    [
+        ("2026/a.jpg", Form.JPEG, "card/2026/a.jpg"),
+        ("a.jpg", Form.WEBP, "card/a.jpg.webp"),
+        ("a.webp", Form.WEBP, "card/a.webp"),
+        ("a.PNG", Form.PNG, "card/a.PNG"),
+        ("a.png", Form.AVIF, "card/a.png.avif"),
+    ],
+)
+def test_a_rendition_lies_in_its_presets_folder(filename: str, form: Form, output: str) -> None:
+    preset = Preset("card", 10, 10, form=form)
+    assert parse(payload(filename)).output(preset) == PurePosixPath(output)
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({}, ()),
+        ({"preset": "thumb"}, ("thumb",)),
+        ({"presets": ["thumb"]}, ("thumb",)),
+        ({"presets": ["large", "thumb", "large"]}, ("large", "thumb")),
+    ],
+)
+def test_a_job_names_presets_each_once(fields: dict[str, object], names: tuple[str]) -> None:
+    job = parse(json.dumps({"filename": "a.jpg", **fields}).encode())
+    assert job.presets == names
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"preset": None},
+        {"preset": 7},
+        {"preset": ["thumb"]},
+        {"presets": []},
+        {"presets": "thumb"},
+        {"presets": {"thumb": 1}},
+        {"presets": ["thumb", 7]},
+        {"preset": "thumb", "presets": ["thumb"]},
+    ],
+)
+def test_presets_that_are_no_names_are_rejected(fields: dict[str, object]) -> None:
+    with pytest.raises(RejectedJob) as caught:
+        parse(json.dumps({"filename": "a.jpg", **fields}).encode())
+    assert caught.value.reason == "BadPreset"
+
+
+def test_a_report_lies_beside_the_thumbnail() -> None:
+    job = parse(b'{"filename": "2026/a.jpg", "report": true}')
+    assert job.report
+    assert job.report_path == PurePosixPath("2026/a.jpg.json")
+    assert not parse(payload("a.jpg")).report
+    with pytest.raises(RejectedJob, match="neither true nor false"):
+        parse(b'{"filename": "a.jpg", "report": "yes"}')
 
 
 @pytest.mark.parametrize(
@@ -94,7 +154,7 @@ def test_no_accepted_path_leads_out_of_its_folder(filename: str) -> None:
         job = parse(payload(filename))
     except RejectedJob:
         return
-    for path in (job.source, job.output):
+    for path in (job.source, job.output(THUMBNAIL)):
         assert path.parts
         assert not path.is_absolute()
         assert not {"..", ".", ""} & set(path.parts)

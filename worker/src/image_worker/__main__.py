@@ -21,6 +21,7 @@ def main(
     """Run until told to stop; returns the exit code: 0 in good order, 2 for a wrong setting."""
     try:
         read = settings.read(environ)
+        settings.with_presets(read.images)  # only the children need them, but we can say why not
         telemetry.configure_logging(read.log_level, read.log_format)
         return Supervisor(
             read,

@@ -14,8 +14,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from image_worker import cores, imaging, job, settings, storage, wire
+from image_worker import cores, imaging, job, report, settings, storage, wire
+from image_worker.decoding import Limits
 from image_worker.errors import ConfigError, RejectedJob, TransientFailure
+from image_worker.presets import thumbnail
 
 PR_SET_PDEATHSIG = 1
 
@@ -25,11 +27,7 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
     started = time.perf_counter()
     try:
         work = job.parse(raw)
-        photo = storage.read(images.input_dir, work.source, max_bytes=images.max_file_bytes)
-        small = imaging.thumbnail(
-            photo, longest_side=images.longest_side, max_pixels=images.max_pixels
-        )
-        storage.write(images.output_dir, work.output, small.data)
+        made = _made(work, images)
     except RejectedJob as error:
         return wire.Rejected(error.reason, error.sentence)
     except TransientFailure as error:
@@ -41,10 +39,24 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
     return wire.Done(
         filename=str(work.source),
         milliseconds=round((time.perf_counter() - started) * 1000),
-        width=small.width,
-        height=small.height,
-        output_bytes=len(small.data),
+        width=made[0].width,
+        height=made[0].height,
+        output_bytes=sum(len(rendition.data) for rendition in made),
     )
+
+
+def _made(work: job.Job, images: settings.ImageSettings) -> tuple[imaging.Rendition, ...]:
+    """Make what the job asks for and put it in place, the report last."""
+    wanted = images.presets.chosen(work.presets) or (thumbnail(images.longest_side),)
+    outputs = [work.output(preset) for preset in wanted]  # before any work: it may be refused
+    photo = storage.read(images.input_dir, work.source, max_bytes=images.max_file_bytes)
+    limits = Limits(pixels=images.max_pixels)
+    rendered = imaging.render(photo, wanted, limits, describe=work.report)
+    for output, rendition in zip(outputs, rendered.renditions, strict=True):
+        storage.write(images.output_dir, output, rendition.data)
+    if work.report:
+        storage.write(images.output_dir, work.report_path, report.written(rendered, outputs))
+    return rendered.renditions
 
 
 def serve(stream: wire.Stream, work: Callable[[bytes], wire.Outcome]) -> None:
@@ -81,7 +93,7 @@ def main() -> int:
             sys.stderr.write("usage: python -m image_worker.child [--cpu N] <&socket\n")
             return 2
     try:
-        images = settings.read_images(os.environ)
+        images = settings.with_presets(settings.read_images(os.environ))
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2

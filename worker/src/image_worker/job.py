@@ -1,7 +1,7 @@
 """What a job says: bytes as the producer wrote them → a Job, or RejectedJob with the remedy.
 
-Pure.  It knows the payload's format and what a safe relative path looks like; it must not
-know Redis, files or images.
+Pure.  It knows the payload's format, what a safe relative path looks like, and what outputs are
+called; it must not know Redis, files or images.
 """
 
 import json
@@ -9,19 +9,39 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from image_worker.errors import RejectedJob
+from image_worker.presets import Form, Preset
 
 MAX_PAYLOAD_BYTES = 1 << 20
 MAX_NAME_BYTES = 255  # NAME_MAX of every Linux file system
 MAX_PATH_BYTES = 4000  # PATH_MAX less room for what is put around it
-JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+# A file already named so keeps its name; else the first of them is added.
+SUFFIXES = {
+    Form.JPEG: (".jpg", ".jpeg"),
+    Form.PNG: (".png",),
+    Form.WEBP: (".webp",),
+    Form.AVIF: (".avif",),
+}
+REPORT_SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A photo to make a thumbnail of; both paths are relative, and safe to join to a root."""
+    """A photo to make renditions of; its path is relative, and safe to join to a root."""
 
     source: PurePosixPath
-    output: PurePosixPath
+    presets: tuple[str, ...] = ()
+    """Names, each once; none stands for the thumbnail."""
+    report: bool = False
+    """Whether to write down beside the renditions what was made."""
+
+    @property
+    def report_path(self) -> PurePosixPath:
+        """Say where the report belongs."""
+        return _named(self.source, (REPORT_SUFFIX,))
+
+    def output(self, preset: Preset) -> PurePosixPath:
+        """Say where a rendition belongs: below its preset's folder; the thumbnail has none."""
+        return PurePosixPath(preset.name) / _named(self.source, SUFFIXES[preset.form])
 
 
 def refuse_oversize(raw: bytes) -> None:
@@ -47,7 +67,13 @@ def parse(raw: bytes) -> Job:
             "MissingFilename", 'the payload has no "filename"; push {"filename": "a.jpg"}'
         )
     source = relative_path(payload["filename"])
-    return Job(source=source, output=_output_for(source))
+    report = payload.get("report", False)
+    if not isinstance(report, bool):
+        raise RejectedJob("BadPayload", '"report" is neither true nor false')
+    job = Job(source=source, presets=_presets(payload), report=report)
+    if not job.presets:
+        _named(source, SUFFIXES[Form.JPEG])  # leaves room for what is certainly made
+    return job
 
 
 def relative_path(value: object) -> PurePosixPath:
@@ -74,12 +100,23 @@ def relative_path(value: object) -> PurePosixPath:
     return path
 
 
-def _output_for(source: PurePosixPath) -> PurePosixPath:
-    if source.suffix.lower() in JPEG_SUFFIXES:
+def _presets(payload: dict[str, object]) -> tuple[str, ...]:
+    if "preset" in payload and "presets" in payload:
+        raise RejectedJob("BadPreset", 'the payload has both "preset" and "presets"; push one')
+    names = [payload["preset"]] if "preset" in payload else payload.get("presets", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RejectedJob("BadPreset", 'push {"preset": "name"} or {"presets": ["name", "other"]}')
+    if not names and "presets" in payload:
+        raise RejectedJob("BadPreset", '"presets" is empty; leave it out for the thumbnail')
+    return tuple(dict.fromkeys(names))
+
+
+def _named(source: PurePosixPath, suffixes: tuple[str, ...]) -> PurePosixPath:
+    if source.suffix.lower() in suffixes:
         return source
-    output = source.with_name(f"{source.name}.jpg")
+    output = source.with_name(f"{source.name}{suffixes[0]}")
     if len(output.name.encode()) > MAX_NAME_BYTES:
-        raise _bad(f"leaves no room for .jpg within {MAX_NAME_BYTES} bytes")
+        raise _bad(f"leaves no room for {suffixes[0]} within {MAX_NAME_BYTES} bytes")
     return output
 
 

@@ -1,11 +1,11 @@
 """The environment → frozen settings, with every mistake reported at once.
 
-Pure: it reads a mapping, not the process.  It knows the names of the WORKERPOOL_ variables;
-it must not know what is done with their values.
+Pure but for `with_presets`: it reads a mapping, not the process.  It knows the names of the
+WORKERPOOL_ variables; it must not know what is done with their values.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from image_worker.errors import ConfigError
 from image_worker.keys import Keys, keys_of
+from image_worker.presets import Presets, parse_json
+from image_worker.presets import read as read_presets
 
 PREFIX = "WORKERPOOL_"
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
@@ -55,8 +57,12 @@ class ImageSettings:
     output_dir: Path
     longest_side: int
     """Pixels of the thumbnail's longest side; smaller photos keep their size."""
+    presets: Presets = field(default_factory=Presets)
+    """What jobs may name; without one a job gets the thumbnail."""
+    presets_file: Path | None = None
+    """Where more of them are read from, by whoever may read files."""
     max_pixels: int = 200_000_000
-    """A photo with more is refused from its header: 200 million take 600 MB to decode."""
+    """A photo with more is refused from its header: 200 million take 800 MB to decode."""
     max_file_bytes: int = 512 << 20
     """A file with more is refused before it is read."""
 
@@ -131,6 +137,13 @@ def read_images(environ: Mapping[str, str]) -> ImageSettings:
     return images
 
 
+def with_presets(images: ImageSettings) -> ImageSettings:
+    """Read the file of presets, if there is one: the only file a setting names and we open."""
+    if images.presets_file is None:
+        return images
+    return replace(images, presets=read_presets(images.presets_file))
+
+
 class _Reader:
     """Reads one variable after the other and remembers every mistake."""
 
@@ -182,10 +195,14 @@ def _images(reader: _Reader) -> ImageSettings:
             reader.mistake(name, f"is {str(folder)!r}: write an absolute path")
     if input_dir == output_dir:
         reader.mistake("OUTPUT_DIR", "is the INPUT_DIR: thumbnails would replace the photos")
+    if reader.optional("PRESETS") and reader.optional("PRESETS_FILE"):
+        reader.mistake("PRESETS", "and PRESETS_FILE are both set: keep one")
     return ImageSettings(
         input_dir=input_dir,
         output_dir=output_dir,
         longest_side=reader.integer("THUMBNAIL_PIXELS", 256, least=1, most=16_384),
+        presets=reader.parsed("PRESETS", "{}", Presets(), parse_json),
+        presets_file=_path(reader.optional("PRESETS_FILE")),
     )
 
 
