@@ -109,7 +109,8 @@ class Follower:
     def _show(self, now: Snapshot, clock: float) -> None:
         if not self.progress.has_begun:
             return
-        if clock - self._sampled_at >= _SAMPLE_SECONDS:
+        scaled = not self.samples or _pods(self.samples[-1]) != _pods(now)
+        if scaled or clock - self._sampled_at >= _SAMPLE_SECONDS:
             self.samples.append(now)
             self._sampled_at = clock
         if self._terminal.is_live:
@@ -117,8 +118,11 @@ class Follower:
                 self._draw(now)
                 self._drawn_at = clock
             return
-        scaled = self._said is None or self._said.replicas != now.replicas
-        if scaled or clock - self._said_at >= _PLAIN_SECONDS:
+        if (
+            self._said is None
+            or self._said.replicas != now.replicas
+            or clock - self._said_at >= _PLAIN_SECONDS
+        ):
             self._terminal.line(view.plain(now, self._run.photos))
             self._said, self._said_at = now, clock
 
@@ -160,6 +164,10 @@ class Follower:
             f"             kubectl -n {namespace} describe wp {self._run.pool}\n"
             f"             kubectl -n {namespace} logs -l app.kubernetes.io/component=operator"
         )
+
+
+def _pods(now: Snapshot) -> tuple[int | None, ...]:
+    return now.replicas, now.ready
 
 
 def _counts(now: Snapshot) -> tuple[int | None, ...]:
