@@ -36,6 +36,9 @@ cluster-test: venv ## The product on real kubelets
 chaos: venv ## Kill everything at random, lose nothing
 	@$(PY) -m pytest tests/chaos
 
+fuzz-images: venv ## Hand 10,000 damaged images to a decoding child
+	@PYTHONPATH=tests $(PY) tests/chaos/fuzz_images.py
+
 bench-reaction: venv ## RPUSH to spec.replicas, in milliseconds, beside a bare PATCH
 	@PYTHONPATH=tests $(PY) tests/bench/reaction.py
 
@@ -80,4 +83,4 @@ clean: ## Remove everything that was built
 	@$(PYTHON) -m localcluster clean
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down test unit contract integration cluster-test chaos bench-reaction bench-decisions check format venv lock packages programs images clean
+.PHONY: help up down test unit contract integration cluster-test chaos fuzz-images bench-reaction bench-decisions bench-images check format venv lock packages programs images clean

@@ -45,6 +45,8 @@ def test_every_variable_is_read() -> None:
             "WORKERPOOL_INPUT_DIR": "/in",
             "WORKERPOOL_OUTPUT_DIR": "/out",
             "WORKERPOOL_THUMBNAIL_PIXELS": "1024",
+            "WORKERPOOL_CHILD_MEMORY_MEGABYTES": "300",
+            "WORKERPOOL_PRESETS_FILE": "/presets.toml",
             "WORKERPOOL_HTTP_PORT": "9000",
             "WORKERPOOL_LOG_LEVEL": "debug",
             "WORKERPOOL_LOG_FORMAT": "text",
@@ -64,6 +66,8 @@ def test_every_variable_is_read() -> None:
     assert settings.images.input_dir == Path("/in")
     assert settings.images.output_dir == Path("/out")
     assert settings.images.longest_side == 1024
+    assert settings.images.memory_bytes == 300 << 20
+    assert settings.images.presets_file == Path("/presets.toml")
     assert settings.http_port == 9000
     assert settings.log_level == "DEBUG"
     assert settings.log_format is LogFormat.TEXT
@@ -88,6 +92,7 @@ def test_every_variable_is_read() -> None:
         ("INPUT_DIR", "photos", "absolute path"),
         ("OUTPUT_DIR", "/photos/in", "would replace the photos"),
         ("THUMBNAIL_PIXELS", "0", "from 1 to 16384"),
+        ("CHILD_MEMORY_MEGABYTES", "100", "from 256 to 1048576"),
         ("HTTP_PORT", "70000", "from 0 to 65535"),
         ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR"),
         ("LOG_FORMAT", "xml", "json or text"),

@@ -8,6 +8,7 @@ strangers uploaded), and it ends with its supervisor, however that ends.
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import socket
 import sys
@@ -77,6 +78,13 @@ def die_with_parent() -> None:
         sys.exit(0)
 
 
+def limit_memory(most: int) -> None:
+    """Have allocations beyond fail, in this process and for good, instead of the whole pod."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+
+
 def main() -> int:
     """Run until the supervisor hangs up."""
     die_with_parent()
@@ -97,6 +105,7 @@ def main() -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    limit_memory(images.memory_bytes)
     with socket.socket(fileno=0) as stream:
         serve(stream, lambda raw: process(raw, images))
     return 0

@@ -33,6 +33,7 @@ FORMATS = tuple(
         GifImagePlugin.GifImageFile,
     )
 )
+MOVING = frozenset({"GIF", "WEBP"})  # several pictures in an MPO are no animation
 DEPTH_16_TO_8 = 1 / 256
 ORIENTATION = 0x0112
 # What makes a picture upright, by its EXIF orientation; 1 is upright already.
@@ -127,8 +128,13 @@ def drawable(image: Image.Image) -> Image.Image:
             return image.convert("RGB")
 
 
+def frames_in(image: ImageFile.ImageFile) -> int:
+    """Count the pictures of an animation, which for a GIF means to walk through the file."""
+    return int(getattr(image, "n_frames", 1)) if image.format in MOVING else 1
+
+
 def _refuse_bombs(image: ImageFile.ImageFile, limits: Limits, frames: int) -> None:
-    count = min(frames, getattr(image, "n_frames", 1)) if frames > 1 else 1
+    count = min(frames, frames_in(image)) if frames > 1 else 1
     if image.width * image.height * count > limits.pixels:
         times = f" {count} times" if count > 1 else ""
         raise RejectedJob(

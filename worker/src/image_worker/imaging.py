@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageSequence
 
 from image_worker import colour, encoding
-from image_worker.decoding import Limits, Source, drawable, opened
+from image_worker.decoding import Limits, Source, drawable, frames_in, opened
 from image_worker.presets import Preset, Scale
 
 # Bicubic stays above an SSIM of 0.98 against decoding all and Lanczos, in two thirds of Lanczos's
@@ -61,7 +61,7 @@ def render(
     frames = max(preset.frames for preset in presets)
     with opened(data, limits, frames=frames) as source:
         full = source.turned(source.image.size)
-        moving = frames > 1 and getattr(source.image, "is_animated", False)
+        moving = frames > 1 and frames_in(source.image) > 1
         form = source.image.format or ""
         photo = _Photo(source, max(_whole(full, preset) for preset in presets))
         made = {}

@@ -65,6 +65,8 @@ class ImageSettings:
     """A photo with more is refused from its header: 200 million take 800 MB to decode."""
     max_file_bytes: int = 512 << 20
     """A file with more is refused before it is read."""
+    memory_bytes: int = 1024 << 20
+    """A child that would take more address space fails its job; else the kernel kills it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ def _images(reader: _Reader) -> ImageSettings:
         longest_side=reader.integer("THUMBNAIL_PIXELS", 256, least=1, most=16_384),
         presets=reader.parsed("PRESETS", "{}", Presets(), parse_json),
         presets_file=_path(reader.optional("PRESETS_FILE")),
+        memory_bytes=reader.integer("CHILD_MEMORY_MEGABYTES", 1024, least=256, most=1 << 20) << 20,
     )
 
 

@@ -1,0 +1,52 @@
+"""What one hostile file may cost a worker: its own job, and nothing else."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+
+from support.pictures import jpeg
+from support.queue_state import QueueState
+from support.redis_server import RedisServer
+from support.supervisor import Supervisor
+from support.waiting import eventually
+
+
+def huge_png(side: int) -> bytes:
+    """Return a white PNG of a few hundred kilobytes that takes side x side x 4 to decode."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    packer = zlib.compressobj(1)
+    row = b"\0" + b"\xff" * side * 3
+    rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("megabytes", "reason"), [("256", "OutOfMemory"), ("1024", None)])
+def test_a_picture_too_large_for_the_memory_fails_alone(
+    server: RedisServer, queue: QueueState, tmp_path: Path, megabytes: str, reason: str | None
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "huge.png").write_bytes(huge_png(9_000))
+    (tmp_path / "in" / "good.jpg").write_bytes(jpeg((640, 480)))
+    queue.push(*(json.dumps({"filename": name}) for name in ("huge.png", "good.jpg")))
+    with Supervisor(
+        server.url, tmp_path, child_memory_megabytes=megabytes, job_max_attempts="1"
+    ) as supervisor:
+        eventually(lambda: queue.quiet and queue.stats.get("done"), "both jobs ended", seconds=60)
+        child = supervisor.children()
+        reasons = {queue.envelope(dead)[0].split(" ")[4] for dead in queue.members("dead")}
+        assert reasons == ({reason} if reason else set())
+        assert (tmp_path / "out" / "good.jpg").exists()
+        assert supervisor.metric("image_worker_child_starts_total") == 1
+        assert supervisor.metric("image_worker_child_deaths_total") == 0
+        assert len(child) == 1

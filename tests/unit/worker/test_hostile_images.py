@@ -1,0 +1,127 @@
+"""What strangers upload: it is rendered or rejected, and nothing else happens."""
+
+import io
+import struct
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from image_worker.decoding import Limits
+from image_worker.errors import RejectedJob
+from image_worker.imaging import render
+from image_worker.presets import Form, Preset, Scale
+from support.mutants import healthy, mutant
+from support.pictures import encoded, jpeg, picture
+
+LIMITS = Limits(pixels=1_000_000)
+PRESETS = (
+    Preset("still", 32, 32),
+    Preset("filled", 20, 30, Scale.FILL, form=Form.PNG),
+    Preset("moving", 24, 24, form=Form.WEBP, frames=4),
+)
+HEALTHY = healthy()
+
+
+def outcome(data: bytes) -> str:
+    """Return "Rendered", or why not; whatever else is raised fails the test."""
+    try:
+        made = render(data, PRESETS, LIMITS, describe=True)
+    except RejectedJob as error:
+        return error.reason
+    for one in made.renditions:
+        with Image.open(io.BytesIO(one.data)) as image:
+            image.load()
+            assert image.size == (one.width, one.height)
+            assert one.width <= one.preset.width
+            assert one.height <= one.preset.height
+    return "Rendered"
+
+
+@pytest.mark.parametrize("number", range(len(HEALTHY)))
+def test_the_healthy_files_are_rendered(number: int) -> None:
+    assert outcome(HEALTHY[number]) == "Rendered"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32))
+def test_damaged_files_are_rendered_or_rejected(seed: int) -> None:
+    assert outcome(mutant(HEALTHY, Random(seed))) in {
+        "Rendered",
+        "NotAnImage",
+        "BrokenImage",
+        "TooManyPixels",
+    }
+
+
+@given(st.binary(max_size=300))
+def test_noise_is_rejected(data: bytes) -> None:
+    assert outcome(data) in {"NotAnImage", "BrokenImage"}
+
+
+@pytest.mark.parametrize("data", HEALTHY, ids=range(len(HEALTHY)))
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
+def test_every_format_may_be_cut_off_anywhere(data: bytes, share: float) -> None:
+    outcome(data[: int(len(data) * share)])
+
+
+def with_exif(body: bytes) -> bytes:
+    """Return a good JPEG whose EXIF is what is given, however wrong."""
+    plain = jpeg((64, 48))
+    segment = b"Exif\0\0" + body
+    return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + plain[2:]
+
+
+def directory(*entries: tuple[int, int, int, int], following: int = 0) -> bytes:
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return (
+        b"II*\0\x08\0\0\0"
+        + struct.pack("<H", len(entries))
+        + packed
+        + struct.pack("<I", following)
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"II*\0",
+        directory((0x8298, 2, 0xFFFFFFFF, 8)),
+        directory((0x0112, 3, 0x7FFFFFFF, 8), (0x013B, 2, 0x40000000, 0xFFFFFFF0)),
+        directory((0x8769, 4, 1, 8), (0x8825, 4, 1, 8), (0xA005, 4, 1, 8), following=8),
+        directory(*((0x8298, 2, 60_000, 8) for _ in range(4_000))),
+        directory((0x0112, 5, 1, 8), (0x8298, 12, 1, 8), (0x013B, 255, 1, 8)),
+    ],
+    ids=["empty", "no directory", "4 GB", "huge counts", "circles", "4000 tags", "wrong types"],
+)
+def test_no_exif_can_hinder_a_good_picture(body: bytes) -> None:
+    assert outcome(with_exif(body)) == "Rendered"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_what_a_file_is_called_does_not_matter_and_its_bytes_do(form: str) -> None:
+    made = render(encoded(picture(), form), PRESETS, LIMITS)
+    assert made.source_format == form
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_a_gif_without_pixels_is_rejected(size: tuple[int, int]) -> None:
+    assert outcome(b"GIF89a" + struct.pack("<HH", *size) + b"\0\0\0;") != "Rendered"
+
+
+def test_a_gif_that_claims_the_most_pixels_is_refused_from_its_header() -> None:
+    body = b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\x80\0\0\0\0\0\xff\xff\xff"
+    body += b"\x2c" + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0\x02\x02\x44\x01\0;"
+    assert outcome(body) == "TooManyPixels"
+
+
+def test_a_png_whose_words_unpack_to_gigabytes_is_rejected() -> None:
+    words = PngInfo()
+    words.add_text("a", "x" * 30_000_000, zip=True)
+    data = encoded(picture(), "PNG", pnginfo=words)
+    assert len(data) < 100_000
+    assert outcome(data) == "BrokenImage"
