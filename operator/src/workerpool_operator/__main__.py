@@ -66,7 +66,7 @@ async def run(settings: Settings) -> None:
         health = telemetry.Health()
         listed = False
         health.ready["watch"] = lambda: None if listed else "the pools are not listed yet"
-        health.alive["poll"] = lambda: reconciler.stuck_reader(STUCK_SECONDS)
+        health.alive["poll"] = lambda: reconciler.subscriptions.stuck(STUCK_SECONDS)
         health.alive["write"] = lambda: (
             "writes are stuck" if reconciler.writer.slowest_seconds() > STUCK_SECONDS else None
         )

@@ -6,41 +6,31 @@ waits: each call takes one fact in and hands at most a few writes over.
 """
 
 import asyncio
-import itertools
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TypeGuard
 
 from workerpool_operator import workload
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.decide import decide
-from workerpool_operator.errors import ApplyFailed, Conflict, NotFound, Unreadable
+from workerpool_operator.errors import ApplyFailed, NotFound, Unreadable
 from workerpool_operator.learn import NOTHING, Learnt, learn
 from workerpool_operator.model import Backlog, Decision, History, Observation, Reason
-from workerpool_operator.queues import CredentialSource, QueueReader, Timing
-from workerpool_operator.registry import (
-    DeploymentRecord,
-    PoolRecord,
-    Registry,
-    deployment_record,
-    version_of,
-)
-from workerpool_operator.report import Document, Situation, event_document, status_document
-from workerpool_operator.resource import Endpoint, Key, Pool
+from workerpool_operator.notices import Clock, Events, StatusBoard
+from workerpool_operator.queues import CredentialSource, Timing
+from workerpool_operator.registry import DeploymentRecord, PoolRecord, Registry, version_of
+from workerpool_operator.report import Document, Situation
+from workerpool_operator.resource import Key
+from workerpool_operator.rollout import Rollout, complete
 from workerpool_operator.settings import Settings
+from workerpool_operator.subscriptions import Subscriptions
 from workerpool_operator.telemetry import Metrics
 from workerpool_operator.writer import Priority, Writer
 
 log = logging.getLogger(__name__)
-
-STATUS_SECONDS = 1.0
-"""A pool's status is written at most this often."""
-
-Clock = Callable[[], datetime]
 
 
 @dataclass(slots=True)
@@ -48,9 +38,10 @@ class _State:
     """What is remembered of one pool between two calls."""
 
     record: PoolRecord
+    board: StatusBoard
+    rollout: Rollout
     manifest: Document | None = None
     """The Deployment as the pool wants it; `None` if the pool is invalid."""
-    reader: "_Subscription | None" = None
     reading: Backlog | Unreadable | None = None
     history: History = ()
     learnt: Learnt = NOTHING
@@ -58,34 +49,8 @@ class _State:
     scaling_to: int | None = None
     """The count of a scale write that waits or is under way."""
     scaled_at: datetime | None = None
-    applying: str = ""
-    """The digest of the manifest whose apply waits or is under way."""
-    live: str = ""
-    """The digest of the Deployment's spec after the last apply: a difference is an edit."""
     troubles: dict[str, ApplyFailed] = field(default_factory=dict)
     """Why a kind of write fails, while it does."""
-    reported: Document | None = None
-    reported_at: float = float("-inf")
-    report_timer: asyncio.TimerHandle | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Subscription:
-    """Which list on which endpoint a pool follows."""
-
-    endpoint: Endpoint
-    queue: str
-
-
-class _EndpointListener:
-    """Names the endpoint whose reader speaks."""
-
-    def __init__(self, reconciler: "Reconciler", endpoint: Endpoint) -> None:
-        self._reconciler = reconciler
-        self._endpoint = endpoint
-
-    def on_reading(self, queue: str, reading: Backlog | Unreadable, *, told: float | None) -> bool:
-        return self._reconciler.on_reading(_Subscription(self._endpoint, queue), reading, told)
 
 
 class Reconciler:
@@ -103,16 +68,14 @@ class Reconciler:
         self._cluster = cluster
         self._settings = settings
         self._clock = clock
-        self._credentials = credentials
-        self._timing = Timing(
+        self._states: dict[Key, _State] = {}
+        timing = Timing(
             settings.tick_seconds, settings.safety_poll_seconds, settings.request_timeout_seconds
         )
-        self._states: dict[Key, _State] = {}
-        self._followers: dict[_Subscription, set[Key]] = {}
-        self._readers: dict[Endpoint, tuple[QueueReader, asyncio.Task[None]]] = {}
-        self._event_numbers = itertools.count()
+        self.subscriptions = Subscriptions(self, credentials, timing)
         self.metrics = Metrics(self._gauges)
         self.writer = Writer(limit=settings.max_writes_in_flight, failed=self._write_failed)
+        self._events = Events(cluster, self.writer, clock, settings.pod_name)
 
     def start(self) -> None:
         """Take in what the registry knows already, and listen from now on."""
@@ -122,18 +85,8 @@ class Reconciler:
 
     async def stop(self) -> None:
         """Stop reading, and finish the writes that are under way."""
-        for _, task in self._readers.values():
-            task.cancel()
-        await asyncio.gather(*(t for _, t in self._readers.values()), return_exceptions=True)
+        await self.subscriptions.close()
         await self.writer.close()
-
-    def stuck_reader(self, seconds: float) -> str | None:
-        """Name an endpoint whose reader made no progress for `seconds`, if there is one."""
-        now = asyncio.get_running_loop().time()
-        for endpoint, (reader, task) in self._readers.items():
-            if task.done() or now - reader.progress_at > seconds:
-                return f"the reader of {endpoint.url} is stuck"
-        return None
 
     # --- facts coming in
 
@@ -147,15 +100,15 @@ class Reconciler:
         if record is None:
             return
         if state is None:
-            state = self._states[key] = _State(record, reported=dict(record.status))
+            state = self._states[key] = self._begin(record)
         edited = state.record.generation != record.generation
         if state.record is not record or state.manifest is None:
             state.record, state.manifest = record, self._manifest(record)
         self._follow(key, state)
-        if edited and state.reader is not None:  # a new policy may call for ticks at once
-            self._readers[state.reader.endpoint][0].poke(state.reader.queue)
+        if edited:  # a new policy may call for ticks at once
+            self.subscriptions.poke(key)
         if record.pool is not None and state.manifest is not None:
-            self._ensure_workload(record.pool, state, state.manifest)
+            state.rollout.ensure(record.pool, state.manifest)
         self._decide(key, state, told=None)
         self._report(key, state)
 
@@ -165,11 +118,11 @@ class Reconciler:
             self.pool_changed(key)  # what is under way, or failed and waits, is not doubled
 
     def on_reading(
-        self, source: _Subscription, reading: Backlog | Unreadable, told: float | None
+        self, keys: Collection[Key], reading: Backlog | Unreadable, *, told: float | None
     ) -> bool:
         """Take in a queue's length; answer whether it should be read again soon."""
         moves = False
-        for key in list(self._followers.get(source, ())):
+        for key in keys:
             state = self._states[key]
             self._note_reachability(state, reading)
             state.reading = reading
@@ -185,9 +138,9 @@ class Reconciler:
         before = state.reading
         if isinstance(reading, Unreadable) and not isinstance(before, Unreadable):
             note = f"{reading}. The replicas are held."
-            self._event(state.record, "QueueUnreachable", note, warning=True)
+            self._events.tell(state.record, "QueueUnreachable", note, warning=True)
         elif isinstance(reading, Backlog) and isinstance(before, Unreadable):
-            self._event(state.record, "QueueReachable", "The queue can be read again.")
+            self._events.tell(state.record, "QueueReachable", "The queue can be read again.")
 
     def _moves(self, key: Key, state: _State) -> bool:
         """Return whether anything may happen that Redis would not report by itself.
@@ -203,56 +156,31 @@ class Reconciler:
         above = deployment.replicas > pool.policy.min_replicas and not pool.policy.paused
         return bool(backlog.jobs or backlog.scheduled or leftover or above)
 
-    # --- following queues
-
     def _follow(self, key: Key, state: _State) -> None:
+        """Read the pool's queue; what was known of another one says nothing of this."""
         pool = state.record.pool
-        wanted = _Subscription(pool.endpoint, pool.queue) if pool else None
-        if wanted == state.reader:
+        if pool is None:
+            self.subscriptions.unfollow(key)
+        elif not self.subscriptions.follow(key, pool):
             return
-        self._unfollow(key, state)
-        state.reader = wanted
-        if wanted is None:
-            return
-        self._followers.setdefault(wanted, set()).add(key)
-        if wanted.endpoint not in self._readers:
-            reader = QueueReader(
-                wanted.endpoint,
-                _EndpointListener(self, wanted.endpoint),
-                self._credentials,
-                self._timing,
-            )
-            reader.progress_at = asyncio.get_running_loop().time()
-            task = asyncio.create_task(reader.run(), name=f"reader {wanted.endpoint.url}")
-            self._readers[wanted.endpoint] = reader, task
-        reader, _ = self._readers[wanted.endpoint]
-        reader.add(wanted.queue)
-        reader.poke(wanted.queue)
-
-    def _unfollow(self, key: Key, state: _State) -> None:
-        old, state.reader = state.reader, None
         state.reading, state.history, state.decision = None, (), None
         state.learnt = NOTHING
-        if old is None:
-            return
-        followers = self._followers[old]
-        followers.discard(key)
-        if followers:
-            return
-        del self._followers[old]
-        reader, task = self._readers[old.endpoint]
-        reader.discard(old.queue)
-        if not any(True for _ in reader.queues):
-            task.cancel()
-            del self._readers[old.endpoint]
+
+    def _begin(self, record: PoolRecord) -> _State:
+        """Return what is remembered of a pool that is new here."""
+        key = record.key
+        board = StatusBoard(key, self._cluster, self.writer, self._clock)
+        board.take(dict(record.status))
+        done = partial(self._rolled_out, key)
+        rollout = Rollout(key, self._cluster, self._registry, self.writer, done=done)
+        return _State(record, board, rollout)
 
     def _forget(self, key: Key, state: _State) -> None:
         """A deleted pool: its Deployment is the garbage collector's."""
-        self._unfollow(key, state)
-        if state.report_timer is not None:
-            state.report_timer.cancel()
-        for kind in ("workload", "scale", "status"):
-            self.writer.discard((key, kind))
+        self.subscriptions.unfollow(key)
+        state.board.close()
+        state.rollout.close()
+        self.writer.discard((key, "scale"))
         for reason in Reason:
             with suppress(KeyError):
                 self.metrics.decisions.remove(key.namespace, key.name, str(reason))
@@ -270,72 +198,21 @@ class Reconciler:
             pull_policy=self._settings.worker_image_pull_policy,
         )
 
-    def _ensure_workload(self, pool: Pool, state: _State, manifest: Document) -> None:
-        """Have the Deployment created or corrected if it is not as the pool wants it."""
-        wanted = manifest["metadata"]["annotations"][workload.DIGEST_ANNOTATION]
-        deployment = self._registry.deployment(pool.key)
-        if _complete(deployment, pool):
-            state.live = state.live or deployment.live
-            if (deployment.applied, deployment.live) == (wanted, state.live):
-                self._settle(pool.key, state)
-                return
-            write = partial(self._apply, pool, state, manifest)
-        else:
-            write = partial(self._create, pool, state, manifest)
-        if state.applying == wanted:
+    def _rolled_out(self, key: Key, created: str) -> None:
+        """Take in that the Deployment is as it is wanted; name it if it was made just now."""
+        state = self._states.get(key)
+        if state is None:
             return
-        state.applying = wanted
-        self.writer.submit((pool.key, "workload"), Priority.WORKLOAD, write)
-
-    def _settle(self, key: Key, state: _State) -> None:
-        """Drop what would still be applied: the Deployment is as it is wanted."""
-        if state.applying:
-            state.applying = ""
-            self.writer.discard((key, "workload"))
         state.troubles.pop("workload", None)
-
-    async def _create(self, pool: Pool, state: _State, manifest: Document) -> None:
-        """Create the Deployment, unless the name is taken by somebody else's."""
-        key = workload.deployment_key(pool.key)
-        replicas = pool.policy.min_replicas
-        try:
-            found = deployment_record(await self._cluster.read_deployment(key))
-        except NotFound:
-            found = None
-        if found is not None and found.owner != pool.uid:
-            raise Conflict(
-                f"A Deployment {key} exists and does not belong to this pool: delete or rename "
-                f"it, or give the pool another name.",
-            )
-        if found is not None and found.applied:
-            # Made long ago, and news to us: its size is not to be touched any more.
-            await self._apply(pool, state, manifest)
-            return
-        if found is not None:
-            replicas = found.replicas
-        self._applied(pool, state, await self._cluster.create_deployment(key, manifest, replicas))
-        if found is None:
-            self._event(state.record, "Created", f"Created the Deployment {key.name}.")
-
-    async def _apply(self, pool: Pool, state: _State, manifest: Document) -> None:
-        key = workload.deployment_key(pool.key)
-        self._applied(pool, state, await self._cluster.apply_deployment(key, manifest))
-
-    def _applied(self, pool: Pool, state: _State, body: Document) -> None:
-        record = deployment_record(body)
-        state.live, state.applying = record.live, ""
-        state.troubles.pop("workload", None)
-        log.info(
-            "Deployment applied", extra={"pool": str(pool.key), "deployment": record.key.name}
-        )
-        self._registry.put_deployment(record)
+        if created:
+            self._events.tell(state.record, "Created", f"Created the Deployment {created}.")
 
     # --- the scale
 
     def _decide(self, key: Key, state: _State, *, told: float | None) -> None:
         pool, reading = state.record.pool, state.reading
         deployment = self._registry.deployment(key)
-        if pool is None or reading is None or not _complete(deployment, pool):
+        if pool is None or reading is None or not complete(deployment, pool):
             return
         now = self._clock()
         backlog = reading if isinstance(reading, Backlog) else None
@@ -389,59 +266,23 @@ class Reconciler:
                 "to": decision.desired,
             },
         )
-        self._event(state.record, str(decision.reason), note)
+        self._events.tell(state.record, str(decision.reason), note)
         replicas = scale["spec"].get("replicas", 0)  # the API leaves a zero out
         self._registry.note_scale(key, replicas, version_of(scale))
 
     # --- reports
 
-    def _event(self, record: PoolRecord, reason: str, note: str, *, warning: bool = False) -> None:
-        event = event_document(
-            record,
-            reason=reason,
-            note=note,
-            warning=warning,
-            now=self._clock(),
-            instance=self._settings.pod_name,
-        )
-
-        async def write() -> None:
-            try:
-                await self._cluster.create_event(record.key.namespace, event)
-            except ApplyFailed as error:  # an Event is worth one attempt
-                log.warning("event not written: %s", error, extra={"pool": str(record.key)})
-
-        slot = (record.key, "event", next(self._event_numbers))
-        self.writer.submit(slot, Priority.REPORT, write)
-
     def _report(self, key: Key, state: _State) -> None:
-        """Write the status if a person would notice a change, not too often."""
-        if state.report_timer is not None:
-            return
-        loop = asyncio.get_running_loop()
-        wait = state.reported_at + STATUS_SECONDS - loop.time()
-        if wait > 0:
-            state.report_timer = loop.call_later(wait, self._report_later, key, state)
-            return
-        situation = Situation(
-            state.record,
-            self._registry.deployment(key),
-            state.reading,
-            state.decision,
-            next(iter(state.troubles.values()), None),
-            state.scaled_at,
+        state.board.show(
+            lambda: Situation(
+                state.record,
+                self._registry.deployment(key),
+                state.reading,
+                state.decision,
+                next(iter(state.troubles.values()), None),
+                state.scaled_at,
+            )
         )
-        status = status_document(situation, state.reported or {}, self._clock())
-        if status == {name: (state.reported or {}).get(name) for name in status}:
-            return
-        state.reported, state.reported_at = status, loop.time()
-        write = partial(self._cluster.write_status, key, status)
-        self.writer.submit((key, "status"), Priority.REPORT, write)
-
-    def _report_later(self, key: Key, state: _State) -> None:
-        state.report_timer = None
-        if self._states.get(key) is state:
-            self._report(key, state)
 
     def _write_failed(self, slot: Hashable, error: ApplyFailed) -> None:
         """Take in that a write failed; the writer tries it again unless the object is gone."""
@@ -453,12 +294,13 @@ class Reconciler:
         if state is None or kind not in {"workload", "scale"}:
             return
         if isinstance(error, NotFound):
-            state.applying, state.scaling_to = "", None
+            state.rollout.missed()
+            state.scaling_to = None
             self._registry.miss_deployment(key)  # the pool itself is watched
             return
         before = state.troubles.get(kind)
         if before is None or str(before) != str(error):
-            self._event(state.record, error.reason, str(error), warning=True)
+            self._events.tell(state.record, error.reason, str(error), warning=True)
         state.troubles[kind] = error
         self._report(key, state)
 
@@ -478,11 +320,3 @@ class Reconciler:
                 values["ready_replicas"] = deployment.ready
             gauges[(key.namespace, key.name)] = values
         return gauges
-
-
-def _complete(deployment: DeploymentRecord | None, pool: Pool) -> TypeGuard[DeploymentRecord]:
-    """Return whether the pool's own Deployment exists, made to its last step.
-
-    Until the last one (`Cluster.create_deployment`), scaling it would be undone by that step.
-    """
-    return deployment is not None and deployment.owner == pool.uid and bool(deployment.applied)

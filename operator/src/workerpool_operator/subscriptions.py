@@ -1,0 +1,121 @@
+"""Which pool follows which queue, and the readers that serve them.
+
+One reader per Redis endpoint, started for its first pool and ended with its last. Knows when
+somebody reads, and nothing of what follows from a reading.
+"""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from workerpool_operator.errors import Unreadable
+from workerpool_operator.model import Backlog
+from workerpool_operator.queues import CredentialSource, QueueReader, Timing
+from workerpool_operator.resource import Endpoint, Key, Pool
+
+
+class Follower(Protocol):
+    """Who is told of readings."""
+
+    def on_reading(
+        self, keys: Collection[Key], reading: Backlog | Unreadable, *, told: float | None
+    ) -> bool:
+        """Take a reading of the queue that `keys` follow; answer whether it moves."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One list on one endpoint."""
+
+    endpoint: Endpoint
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """A reader at work; the listener that names its endpoint."""
+
+    subscriptions: "Subscriptions"
+    endpoint: Endpoint
+
+    def on_reading(self, queue: str, reading: Backlog | Unreadable, *, told: float | None) -> bool:
+        """Pass a reading on to whom it concerns."""
+        return self.subscriptions.pass_on(_Source(self.endpoint, queue), reading, told=told)
+
+
+class Subscriptions:
+    """Has the queues of all pools read."""
+
+    def __init__(self, follower: Follower, credentials: CredentialSource, timing: Timing) -> None:
+        self._follower = follower
+        self._credentials = credentials
+        self._timing = timing
+        self._sources: dict[Key, _Source] = {}
+        self._followers: dict[_Source, set[Key]] = {}
+        self._readers: dict[Endpoint, tuple[QueueReader, asyncio.Task[None]]] = {}
+
+    def follow(self, key: Key, pool: Pool) -> bool:
+        """Have the pool's queue read from now on; return whether that is another than before."""
+        wanted = _Source(pool.endpoint, pool.queue)
+        if self._sources.get(key) == wanted:
+            return False
+        self.unfollow(key)
+        self._sources[key] = wanted
+        self._followers.setdefault(wanted, set()).add(key)
+        reader = self._reader(wanted.endpoint)
+        reader.add(wanted.queue)
+        reader.poke(wanted.queue)
+        return True
+
+    def unfollow(self, key: Key) -> None:
+        """Stop reading for a pool; the last one to leave an endpoint ends its reader."""
+        source = self._sources.pop(key, None)
+        if source is None:
+            return
+        followers = self._followers[source]
+        followers.discard(key)
+        if followers:
+            return
+        del self._followers[source]
+        reader, task = self._readers[source.endpoint]
+        reader.discard(source.queue)
+        if not any(True for _ in reader.queues):
+            task.cancel()
+            del self._readers[source.endpoint]
+
+    def poke(self, key: Key) -> None:
+        """Have the pool's queue read as soon as possible."""
+        source = self._sources.get(key)
+        if source is not None:
+            self._readers[source.endpoint][0].poke(source.queue)
+
+    def pass_on(
+        self, source: _Source, reading: Backlog | Unreadable, *, told: float | None
+    ) -> bool:
+        """Tell the follower of a reading."""
+        keys = list(self._followers.get(source, ()))
+        return self._follower.on_reading(keys, reading, told=told)
+
+    def stuck(self, seconds: float) -> str | None:
+        """Name an endpoint whose reader made no progress for `seconds`, if there is one."""
+        now = asyncio.get_running_loop().time()
+        for endpoint, (reader, task) in self._readers.items():
+            if task.done() or now - reader.progress_at > seconds:
+                return f"the reader of {endpoint.url} is stuck"
+        return None
+
+    async def close(self) -> None:
+        """End all readers."""
+        tasks = [task for _, task in self._readers.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _reader(self, endpoint: Endpoint) -> QueueReader:
+        if endpoint not in self._readers:
+            reader = QueueReader(endpoint, _Desk(self, endpoint), self._credentials, self._timing)
+            reader.progress_at = asyncio.get_running_loop().time()
+            task = asyncio.create_task(reader.run(), name=f"reader {endpoint.url}")
+            self._readers[endpoint] = reader, task
+        return self._readers[endpoint][0]
