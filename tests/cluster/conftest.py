@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +29,17 @@ from support.product import (
 RELEASE = "wptest"
 NAMESPACE = "workerpool-test"
 POOL_NAMESPACES = [f"{NAMESPACE}-{number}" for number in range(1, 16)]
+TEST_SECONDS = 240
 POOLS = pytest.StashKey[list[PhotoPool]]()
 ARTIFACTS = ROOT / ".build" / "artifacts"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bound the tests, not what is built and started before the first: that has its own bounds."""
+    bound = pytest.mark.timeout(TEST_SECONDS, func_only=True)
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(bound)
 
 
 @pytest.fixture(scope="session")
