@@ -49,7 +49,7 @@ def queue_prefix(queue: str) -> str:
 
     `queue:images` → `{queue:images}:`; a list with its own tag keeps it: `q:{eu}` → `q:{eu}:`.
     """
-    return f"{queue}:" if "{" in queue else f"{{{queue}}}:"
+    return f"{queue}:" if "}" in queue else f"{{{queue}}}:"
 
 
 class TrackingConnection:
