@@ -48,6 +48,12 @@ bench-decisions: venv ## Waiting time and worker-hours against KEDA and Knative,
 bench-images: venv ## Photos per second and core, beside libvips and a naive Pillow
 	@PYTHONPATH=tests $(PY) tests/bench/images.py
 
+bench-jobs: venv .venv/.bench ## No-op jobs/s of one core, beside a bare BLPOP loop, RQ and Celery
+	@PYTHONPATH=tests $(PY) tests/bench/jobs.py
+
+.venv/.bench: locks/bench.txt .venv/.made
+	@.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r locks/bench.txt && touch $@
+
 # --- judging the code
 check: venv ## Lint, format, types, layers, rendered files
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
@@ -68,6 +74,7 @@ venv: .venv/.made ## Make the virtual environment from the locks
 lock: venv ## Resolve the dependencies anew into locks/
 	@for part in operator worker; do $(COMPILE) $$part/pyproject.toml -o locks/$$part.txt; done
 	@$(COMPILE) --group dev operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml -o locks/dev.txt
+	@$(COMPILE) --group bench -c locks/dev.txt -o locks/bench.txt
 	@for part in uv build; do $(COMPILE) locks/$$part.in -o locks/$$part.txt; done
 
 packages: ## Install the system packages that are missing

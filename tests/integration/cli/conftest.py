@@ -16,6 +16,8 @@ import redis
 
 from image_worker.keys import keys_of as worker_keys_of
 from image_worker.leases import Leases
+from image_worker.link import connect
+from image_worker.settings import RedisSettings
 from support.redis_server import RedisServer
 from unit.cli.conftest import cluster
 from workerpool_cli.address import parse
@@ -101,9 +103,11 @@ def queue(tool: Tool) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def leases(tool: Tool, client: "redis.Redis") -> Leases:
+def leases(tool: Tool) -> Iterator[Leases]:
     """The worker's calls on the same queue."""
-    return Leases(client, worker_keys_of(tool.name), timedelta(seconds=15))
+    link = connect(RedisSettings(tool.server.url, None, None, None), "test")
+    yield Leases(link, worker_keys_of(tool.name), timedelta(seconds=15))
+    link.close()
 
 
 @dataclass

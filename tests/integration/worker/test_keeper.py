@@ -21,9 +21,10 @@ HEAD = """
 import os, signal, socket, sys, time
 from image_worker import wire
 stream = socket.socket(fileno=0)
+frames = wire.Frames(stream)
 """
-READY = "wire.send(stream, wire.encode(wire.Ready(os.getpid(), (0,))))\n"
-DONE = 'wire.send(stream, wire.encode(wire.Done("a", 1, 2, 3, 4)))\n'
+READY = "frames.send(wire.encode(wire.Ready(os.getpid(), (0,))))\n"
+DONE = 'frames.send(wire.encode(wire.Done("a", 1, 2, 3, 4)))\n'
 Start = Callable[[str], Keeper]
 
 
@@ -69,14 +70,14 @@ def start(tmp_path: Path, events: Events) -> Iterator[Start]:
 
 
 def test_jobs_go_down_and_outcomes_come_up(start: Start) -> None:
-    child = start(READY + "while True:\n    wire.receive(stream)\n    " + DONE)
+    child = start(READY + "while True:\n    frames.receive()\n    " + DONE)
     assert child.wait_ready(10)
     for _ in range(3):
         assert child.run(b"job", SECOND * 5) == wire.Done("a", 1, 2, 3, 4)
 
 
 def test_a_child_that_dies_at_work_is_told_from_one_that_ended(start: Start) -> None:
-    child = start(READY + "wire.receive(stream)\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    child = start(READY + "frames.receive()\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     assert child.wait_ready(10)
     assert child.run(b"job", SECOND * 5) == Died("was killed by SIGSEGV")
     assert child.wait_ready(10)
@@ -100,7 +101,7 @@ def test_a_child_that_reads_nothing_cannot_hold_its_supervisor(start: Start) -> 
     "answer", ["b'not JSON'", "b'{}'", "b'[]'", 'b\'{"is":"Done"}\'', 'b\'{"is":"exit"}\'']
 )
 def test_nonsense_is_an_end(start: Start, answer: str) -> None:
-    child = start(READY + f"wire.receive(stream)\nwire.send(stream, {answer})\ntime.sleep(60)\n")
+    child = start(READY + f"frames.receive()\nframes.send({answer})\ntime.sleep(60)\n")
     assert child.wait_ready(10)
     result = child.run(b"job", SECOND * 5)
     assert isinstance(result, Died)

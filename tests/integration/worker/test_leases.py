@@ -9,7 +9,8 @@ import redis
 
 from image_worker.errors import QueueUnavailable
 from image_worker.keys import keys_of
-from image_worker.leases import MAX_CRASHES, Lease, Leases, connect
+from image_worker.leases import MAX_CRASHES, Lease, Leases
+from image_worker.link import connect
 from image_worker.settings import RedisSettings
 from support.queue_state import LIST, QueueState
 from support.redis_server import RedisServer

@@ -30,17 +30,18 @@ def test_frames_keep_their_borders_whatever_they_hold(bodies: list[bytes]) -> No
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for body in bodies:
-            wire.send(ours, body)
-        assert [wire.receive(theirs) for _ in bodies] == bodies
+            wire.Frames(ours).send(body)
+        frames = wire.Frames(theirs)
+        assert [frames.receive() for _ in bodies] == bodies
 
 
 def test_a_frame_larger_than_any_socket_buffer_arrives_whole() -> None:
     body = bytes(range(256)) * 8000
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        sender = threading.Thread(target=wire.send, args=(ours, body))
+        sender = threading.Thread(target=wire.Frames(ours).send, args=(body,))
         sender.start()
-        assert wire.receive(theirs) == body
+        assert wire.Frames(theirs).receive() == body
         sender.join()
 
 
@@ -51,7 +52,7 @@ def test_an_end_in_the_middle_of_a_frame_is_an_end(sent: bytes) -> None:
         with ours:
             ours.sendall(sent)
         with pytest.raises(EOFError):
-            wire.receive(theirs)
+            wire.Frames(theirs).receive()
 
 
 def test_a_senseless_length_is_not_waited_for() -> None:
@@ -59,4 +60,4 @@ def test_a_senseless_length_is_not_waited_for() -> None:
     with ours, theirs:
         ours.sendall(b"\xff\xff\xff\xff")
         with pytest.raises(EOFError, match="lost its mind"):
-            wire.receive(theirs)
+            wire.Frames(theirs).receive()

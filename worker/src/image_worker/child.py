@@ -63,10 +63,11 @@ def _made(work: job.Job, images: settings.ImageSettings) -> tuple[imaging.Rendit
 def serve(stream: wire.Stream, work: Callable[[bytes], wire.Outcome]) -> None:
     """Say that we are ready, then answer each payload until the supervisor hangs up."""
     ready = wire.Ready(pid=os.getpid(), cpus=tuple(sorted(os.sched_getaffinity(0))))
+    frames = wire.Frames(stream)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        wire.send(stream, wire.encode(ready))
+        frames.send(wire.encode(ready))
         while True:
-            wire.send(stream, wire.encode(work(wire.receive(stream))))
+            frames.send(wire.encode(work(frames.receive())))
 
 
 def die_with_parent() -> None:

@@ -54,12 +54,20 @@ class _Child:
     def __init__(self, pid: int, stream: socket.socket) -> None:
         self.pid = pid
         self.stream = stream
+        self.frames = wire.Frames(stream)
         self.ready: wire.Ready | None = None
         self.how_it_died: str | None = None
         self.dead = threading.Event()
         self.in_use = threading.Lock()  # nobody closes the stream under a reader's hands
         self._lock = threading.Lock()
         self._reaped = False
+        self._allowed = 0.0
+
+    def allow(self, seconds: float) -> None:
+        """Wait so long for each read and write, at most."""
+        if seconds != self._allowed:  # it is the same for every job, and costs a system call
+            self.stream.settimeout(seconds)
+            self._allowed = seconds
 
     def kill(self) -> None:
         """Send SIGKILL, never to a process that merely inherited the number."""
@@ -143,8 +151,8 @@ class Keeper:
 
     def _exchange(self, child: _Child, raw: bytes, timeout: timedelta) -> Result:
         try:
-            child.stream.settimeout(timeout.total_seconds())
-            wire.send(child.stream, raw)
+            child.allow(timeout.total_seconds())
+            child.frames.send(raw)
         except TimeoutError:
             return self._killed(child)
         except OSError:
@@ -152,7 +160,7 @@ class Keeper:
             return NotStarted()
         try:
             # One read answers almost always, so the timeout of each is that of the whole.
-            outcome = wire.decode_outcome(wire.receive(child.stream))
+            outcome = wire.decode_outcome(child.frames.receive())
         except TimeoutError:
             return self._killed(child)
         except (EOFError, OSError):
@@ -201,9 +209,9 @@ class Keeper:
         return _Child(pid, ours)
 
     def _await_ready(self, child: _Child) -> None:
-        child.stream.settimeout(START_SECONDS)
+        child.allow(START_SECONDS)
         try:
-            ready = wire.decode_ready(wire.receive(child.stream))
+            ready = wire.decode_ready(child.frames.receive())
         except (EOFError, OSError, ValueError, KeyError, TypeError):
             child.kill()
             return

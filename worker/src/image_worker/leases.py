@@ -1,13 +1,10 @@
-"""The lease protocol's client: one connection, typed calls, no decisions.
+"""The lease protocol's client: typed calls, no decisions.
 
-The only module that knows redis-py.  `docs/protocol.md` says what each call promises; the
-scripts in `lua/` keep those promises.  Every kind of Redis trouble leaves here as
-QueueUnavailable with the connection dropped, so that the next call starts afresh (after a
-failover, even with another server).
+`docs/protocol.md` says what each call promises; the scripts in `lua/` keep those promises.
+Trouble comes up from the link as QueueUnavailable.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -15,18 +12,14 @@ from hashlib import sha1
 from importlib import resources
 from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from image_worker.errors import QueueUnavailable
 from image_worker.keys import Keys
-from image_worker.settings import RedisSettings
+from image_worker.link import Link, Script, Word
 
 BLOCK_LONGEST = timedelta(seconds=2)
-"""How long one BLMOVE waits: also how late a drain or another's retry may be noticed."""
-ANSWER_WITHIN = timedelta(seconds=5)
-"""A server silent for longer is away; must exceed BLOCK_LONGEST."""
+"""How long one BLMOVE waits: also how late a drain or another's retry may be noticed.
+
+Must stay below the link's ANSWER_WITHIN."""
 RECORD_LIVES = timedelta(minutes=10)
 REAP_LIMIT = 50
 MAX_CRASHES = 3
@@ -68,14 +61,6 @@ class Beat:
     expired_workers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """Lua source with the prelude before it, and the digest Redis knows it by."""
-
-    source: str
-    sha: str
-
-
 @cache
 def script(name: str) -> Script:
     """Load one of the scripts of `lua/`."""
@@ -86,33 +71,13 @@ def script(name: str) -> Script:
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-def connect(settings: RedisSettings, name: str) -> redis.Redis:
-    """Prepare a connection; it is made when first used."""
-    options: dict[str, Any] = {
-        "username": settings.username,
-        "password": settings.password,
-        "client_name": name,
-        "protocol": 2,
-        "max_connections": 1,
-        "socket_timeout": ANSWER_WITHIN.total_seconds(),
-        "socket_connect_timeout": ANSWER_WITHIN.total_seconds(),
-        # A claim that the client repeats by itself could take two jobs; only our own loop,
-        # with the same token, may ask again.
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_error": [],
-    }
-    if settings.ca_file is not None:
-        options["ssl_ca_certs"] = str(settings.ca_file)
-    # Without a driver's name there is no CLIENT SETINFO, which Redis 7.0 does not know.
-    return redis.Redis.from_url(settings.url, driver_info=None, **options)
-
-
 class Leases:
     """Calls of the protocol on one connection."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, lease: timedelta) -> None:
-        self._client = client
+    def __init__(self, link: Link, keys: Keys, lease: timedelta) -> None:
+        self._link = link
         self._keys = keys
+        self._shared = keys.shared
         self._lease_ms = _ms(lease)
         # A blocked BLMOVE must end before the worker that sent it can be struck off.
         self._block_longest = min(BLOCK_LONGEST, lease / 2)
@@ -147,15 +112,20 @@ class Leases:
         """Wait until a job lies in the worker's landing (True) or time is up (False)."""
         enlist = script("enlist")
         # A block of 0 would be for ever.
-        block = max(min(longest, self._block_longest), timedelta(milliseconds=1)).total_seconds()
+        block = max(min(longest, self._block_longest), timedelta(milliseconds=1))
         keys = self._keys
-        with self._translated():
-            # One write: nothing can come between being known and landing a job.
-            pipe = self._client.pipeline(transaction=False)
-            pipe.eval(enlist.source, len(keys.shared), *keys.shared, worker, str(self._lease_ms))
-            # Typed as whole seconds there; Redis takes fractions since 6.
-            pipe.blmove(keys.list, keys.landing(worker), block)  # type: ignore[arg-type]
-            _, raw = pipe.execute()
+        # One write: nothing can come between being known and landing a job.
+        _, raw = self._link.call(
+            ("EVAL", enlist.source, len(self._shared), *self._shared, worker, self._lease_ms),
+            (
+                "BLMOVE",
+                keys.list,
+                keys.landing(worker),
+                "LEFT",
+                "RIGHT",
+                f"{block.total_seconds():.3f}",
+            ),
+        )
         return raw is not None
 
     def beat(self, workers: Sequence[str], leases: Sequence[str]) -> Beat:
@@ -181,7 +151,7 @@ class Leases:
         self, lease: str, *, reason: str, sentence: str, max_attempts: int, delay: timedelta
     ) -> str:
         """Count a failed attempt; returns `retry`, `buried` or `lost`."""
-        arguments: list[str | int] = [
+        arguments: list[Word] = [
             lease,
             reason,
             _shortened(sentence),
@@ -198,7 +168,7 @@ class Leases:
 
     def crash(self, lease: str, *, reason: str, sentence: str) -> str:
         """Count a crash; returns `retry`, `buried` or `lost`."""
-        arguments: list[str | int] = [lease, reason, _shortened(sentence), MAX_CRASHES]
+        arguments: list[Word] = [lease, reason, _shortened(sentence), MAX_CRASHES]
         return _word(self._run("crash", [], arguments))
 
     def release(self, lease: str) -> str:
@@ -225,55 +195,27 @@ class Leases:
     def server_started_ms(self, now_ms: int) -> int | None:
         """Say since when this Redis runs, by its own clock; None if we may not know."""
         try:
-            with self._translated():
-                uptime = self._client.info("server")["uptime_in_seconds"]
+            (info,) = self._link.call(("INFO", "server"))
         except QueueUnavailable as error:
             if error.reason == "NOPERM":
                 return None
             raise
+        uptime = info.split(b"uptime_in_seconds:", 1)[1].split(b"\r\n", 1)[0]
         # Told in whole seconds: take the latest start it may mean, which excuses rather more.
         return now_ms - max(0, int(uptime) - 1) * 1000
 
     def close(self) -> None:
         """Drop the connection."""
-        self._client.close()
-        self._client.connection_pool.disconnect()
+        self._link.close()
 
-    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:  # noqa: ANN401
-        code = script(name)
-        names = (*self._keys.shared, *keys)
-        with self._translated():
-            try:
-                return self._client.evalsha(code.sha, len(names), *names, *arguments)
-            except redis.exceptions.NoScriptError:  # a fresh server; EVAL also caches
-                return self._client.eval(code.source, len(names), *names, *arguments)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.RedisError, OSError) as error:
-            self._client.connection_pool.disconnect()
-            raise QueueUnavailable(_code(error), str(error)) from error
+    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Word]) -> Any:  # noqa: ANN401
+        return self._link.run(script(name), (*self._shared, *keys), arguments)
 
 
 def _lease(name: str, envelope: bytes) -> Lease:
     line, _, raw = envelope.partition(b"\n")
     job_id, attempts, crashes, *_ = line.decode(errors="replace").split(" ")
     return Lease(name, job_id, int(attempts), int(crashes), raw)
-
-
-def _code(error: Exception) -> str:
-    """Name the trouble as Redis does (READONLY, LOADING …), or by what the socket did."""
-    if isinstance(error, redis.exceptions.TimeoutError | TimeoutError):
-        return "Timeout"
-    code = getattr(error, "status_code", None)
-    if isinstance(code, str):
-        return code
-    word = str(error).split(" ", 1)[0]
-    if isinstance(error, redis.exceptions.ResponseError) and word.isupper():
-        return word
-    return "Unreachable"
 
 
 def _word(reply: object) -> str:

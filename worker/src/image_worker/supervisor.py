@@ -14,7 +14,8 @@ from image_worker import cores, telemetry, wire
 from image_worker.endpoints import Server
 from image_worker.heart import Heart
 from image_worker.keeper import CHILD_COMMAND, Keeper
-from image_worker.leases import Leases, connect
+from image_worker.leases import Leases
+from image_worker.link import connect
 from image_worker.settings import Settings
 from image_worker.worker import MARGIN_SECONDS, Stop, Worker
 

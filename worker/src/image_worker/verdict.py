@@ -40,6 +40,9 @@ class Verdict:
     """Before the next attempt; only for FAIL."""
 
 
+DONE = Verdict(Action.ACK, "done", "", "the thumbnail is in place")
+
+
 def judge(
     result: Result, *, attempts: int, job_timeout: timedelta, we_killed: bool, chance: Random
 ) -> Verdict:
@@ -56,7 +59,7 @@ def judge(
 
     match result:
         case wire.Done():
-            return Verdict(Action.ACK, "done", "", "the thumbnail is in place")
+            return DONE
         case wire.Rejected(reason, sentence):
             return Verdict(Action.BURY, "rejected", reason, sentence)
         case wire.Failed(reason, sentence):

@@ -7,11 +7,14 @@ nothing a producer writes is parsed outside a child.  Up: one Ready, then one ou
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 _LENGTH: Final = struct.Struct(">I")
 MAX_FRAME_BYTES = 4 << 20  # payloads and outcomes are far smaller
+_READ_BYTES: Final = 16 << 10  # a frame of usual size comes with a single read
+_from_json: Final = json.JSONDecoder().decode
+_to_json: Final = json.JSONEncoder().encode
 
 
 class Stream(Protocol):
@@ -62,47 +65,60 @@ _OUTCOMES: Final[dict[str, type[Outcome]]] = {
 }
 
 
-def send(stream: Stream, body: bytes) -> None:
-    """Write one frame."""
-    stream.sendall(_LENGTH.pack(len(body)) + body)
+class Frames:
+    """Sends and receives whole bodies, whatever pieces the stream cuts them into."""
 
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._unread = b""
 
-def receive(stream: Stream) -> bytes:
-    """Read one frame; raises EOFError when the other side is gone."""
-    (length,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
-    if length > MAX_FRAME_BYTES:
-        raise EOFError(f"a frame of {length} bytes: the other side has lost its mind")
-    return _exactly(stream, length)
+    def send(self, body: bytes) -> None:
+        """Write one frame."""
+        self._stream.sendall(_LENGTH.pack(len(body)) + body)
+
+    def receive(self) -> bytes:
+        """Read one frame; raises EOFError when the other side is gone."""
+        have = self._unread or self._read()
+        while len(have) < _LENGTH.size:
+            have += self._read()
+        (length,) = _LENGTH.unpack_from(have)
+        if length > MAX_FRAME_BYTES:
+            raise EOFError(f"a frame of {length} bytes: the other side has lost its mind")
+        end = _LENGTH.size + length
+        if len(have) < end:
+            have = self._completed(have, end)
+        self._unread = have[end:]
+        return have[_LENGTH.size : end]
+
+    def _completed(self, start: bytes, size: int) -> bytes:
+        parts = [start]
+        missing = size - len(start)
+        while missing > 0:
+            parts.append(self._read())
+            missing -= len(parts[-1])
+        return b"".join(parts)
+
+    def _read(self) -> bytes:
+        part = self._stream.recv(_READ_BYTES)
+        if not part:
+            raise EOFError("the other side closed the connection")
+        return part
 
 
 def encode(message: Ready | Outcome) -> bytes:
     """Write a message as JSON."""
-    return json.dumps({"is": type(message).__name__, **asdict(message)}).encode()
+    fields = {name: getattr(message, name) for name in message.__slots__}
+    return _to_json({"is": type(message).__name__, **fields}).encode()
 
 
 def decode_ready(body: bytes) -> Ready:
     """Read the first message of a child."""
-    fields = json.loads(body)
+    fields = _from_json(body.decode())
     return Ready(pid=fields["pid"], cpus=tuple(fields["cpus"]))
 
 
 def decode_outcome(body: bytes) -> Outcome:
     """Read what became of a job."""
-    fields = json.loads(body)
+    fields = _from_json(body.decode())
     kind = _OUTCOMES[fields.pop("is")]
     return kind(**fields)
-
-
-def _exactly(stream: Stream, size: int) -> bytes:
-    chunk = stream.recv(size) if size else b""
-    if len(chunk) == size:
-        return chunk
-    parts = []
-    while True:
-        if not chunk:
-            raise EOFError("the other side closed the connection")
-        parts.append(chunk)
-        size -= len(chunk)
-        if not size:
-            return b"".join(parts)
-        chunk = stream.recv(size)

@@ -16,7 +16,8 @@ from image_worker import job, keeper, telemetry, wire
 from image_worker.backoff import Backoff
 from image_worker.errors import QueueUnavailable, RejectedJob
 from image_worker.keeper import Keeper
-from image_worker.leases import ANSWER_WITHIN, BLOCK_LONGEST, NOTHING_FINISHED, Lease, Leases
+from image_worker.leases import BLOCK_LONGEST, NOTHING_FINISHED, Lease, Leases
+from image_worker.link import ANSWER_WITHIN
 from image_worker.verdict import Action, Verdict, judge
 
 REDIS_BASE_SECONDS = 0.05
@@ -55,6 +56,7 @@ class Worker:
     ) -> None:
         self.id = secrets.token_hex(8)
         self.child = child
+        self._cpu = "any" if child.cpu is None else str(child.cpu)
         self._leases = leases
         self._stop = stop
         self._job_timeout = job_timeout
@@ -152,8 +154,7 @@ class Worker:
         result = self._result_of(lease.raw)
         seconds = self._clock() - started
         self._metrics.add("image_worker_in_flight", -1)
-        cpu = "any" if self.child.cpu is None else str(self.child.cpu)
-        self._metrics.add("image_worker_busy_seconds_total", seconds, cpu=cpu)
+        self._metrics.add("image_worker_busy_seconds_total", seconds, cpu=self._cpu)
         self._metrics.observe("image_worker_job_seconds", seconds)
         verdict = judge(
             result,

@@ -1,0 +1,134 @@
+"""One connection to Redis, owned by one thread: requests out, replies back.
+
+The only module that knows redis-py, and how a master is found.  Every kind of Redis trouble
+leaves here as QueueUnavailable with the connection dropped, so that the next call starts afresh
+(after a failover, even with another server).  It knows nothing of the protocol.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionInterface
+from redis.retry import Retry
+
+from image_worker.errors import QueueUnavailable
+from image_worker.settings import RedisSettings
+
+ANSWER_WITHIN = timedelta(seconds=5)
+"""A server silent for longer is away."""
+Word = str | int | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Lua source, and the digest Redis knows it by."""
+
+    source: str
+    sha: str
+
+
+class Link:
+    """Connects when first used, and again after any trouble."""
+
+    def __init__(self, settings: RedisSettings, name: str) -> None:
+        # The pool only reads the address; its one connection is ours for good.  Taking it from
+        # the pool and putting it back would cost more than all else that is done for a job.
+        self._pool = redis.ConnectionPool.from_url(settings.url, **_options(settings, name))
+        self._connection: ConnectionInterface | None = None
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Word]) -> Any:  # noqa: ANN401
+        """Run a script by its digest, or in full on a server that does not know it yet."""
+        keys = tuple(keys)
+        tail = b"".join(map(_bulk, arguments))
+        count = 3 + len(keys) + len(arguments)
+        try:
+            (reply,) = self._exchange(b"*%d\r\n%b%b" % (count, _head(script, keys), tail))
+        except redis.exceptions.NoScriptError:
+            (reply,) = self.call(("EVAL", script.source, len(keys), *keys, *arguments))
+        return reply
+
+    def call(self, *requests: Sequence[Word]) -> list[Any]:
+        """Send requests in one write, and return their replies."""
+        return self._exchange(*map(_packed, requests))
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            self._connection.disconnect()  # type: ignore[no-untyped-call]
+            self._connection = None
+
+    def _exchange(self, *packed: bytes) -> list[Any]:
+        try:
+            if self._connection is None:
+                self._connection = self._connected()
+            connection = self._connection
+            connection.send_packed_command([b"".join(packed)])  # type: ignore[no-untyped-call]
+            return [connection.read_response(disable_decoding=True) for _ in packed]
+        except redis.exceptions.NoScriptError:
+            raise  # no trouble: the connection is in step, and the next word is EVAL
+        except (redis.RedisError, OSError) as error:
+            self.close()
+            raise QueueUnavailable(_code(error), str(error)) from error
+
+    def _connected(self) -> ConnectionInterface:
+        connection = self._pool.make_connection()
+        connection.connect()  # type: ignore[no-untyped-call]
+        return connection
+
+
+def connect(settings: RedisSettings, name: str) -> Link:
+    """Prepare a connection; it is made when first used."""
+    return Link(settings, name)
+
+
+def _options(settings: RedisSettings, name: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "username": settings.username,
+        "password": settings.password,
+        "client_name": name,
+        "protocol": 2,
+        "socket_timeout": ANSWER_WITHIN.total_seconds(),
+        "socket_connect_timeout": ANSWER_WITHIN.total_seconds(),
+        # A claim that the client repeats by itself could take two jobs; only our own loop,
+        # with the same token, may ask again.
+        "retry": Retry(NoBackoff(), 0),
+        # Without a driver's name there is no CLIENT SETINFO, which Redis 7.0 does not know.
+        "driver_info": None,
+    }
+    if settings.ca_file is not None:
+        options["ssl_ca_certs"] = str(settings.ca_file)
+    return options
+
+
+@lru_cache(maxsize=64)
+def _head(script: Script, keys: tuple[str, ...]) -> bytes:
+    """Pack what is the same in each call of a script by a worker."""
+    words: tuple[Word, ...] = ("EVALSHA", script.sha, len(keys), *keys)
+    return b"".join(map(_bulk, words))
+
+
+def _packed(words: Sequence[Word]) -> bytes:
+    return b"*%d\r\n%b" % (len(words), b"".join(map(_bulk, words)))
+
+
+def _bulk(word: Word) -> bytes:
+    data = word if isinstance(word, bytes) else str(word).encode()
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def _code(error: Exception) -> str:
+    """Name the trouble as Redis does (READONLY, LOADING …), or by what the socket did."""
+    if isinstance(error, redis.exceptions.TimeoutError | TimeoutError):
+        return "Timeout"
+    code = getattr(error, "status_code", None)
+    if isinstance(code, str):
+        return code
+    word = str(error).split(" ", 1)[0]
+    if isinstance(error, redis.exceptions.ResponseError) and word.isupper():
+        return word
+    return "Unreachable"
