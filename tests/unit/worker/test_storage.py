@@ -1,4 +1,5 @@
 import os
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -176,3 +177,80 @@ def test_leftovers_of_a_crash_can_be_told_by_their_name(
     (left,) = root.iterdir()
     assert left.name.startswith(storage.PARTIAL_PREFIX)
     assert left.name.endswith(storage.PARTIAL_SUFFIX)
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def left(root: Path, name: str, *, seconds_ago: float) -> Path:
+    """Leave a file whose writer stopped so long ago, by the volume's clock."""
+    file = root / name
+    file.write_bytes(b"half a pict")
+    now = file.stat().st_mtime
+    os.utime(file, (now - seconds_ago, now - seconds_ago))
+    return file
+
+
+def partial(word: str) -> str:
+    return f"{storage.PARTIAL_PREFIX}{word}{storage.PARTIAL_SUFFIX}"
+
+
+def test_what_a_crash_left_is_swept_and_what_is_being_written_is_not(root: Path) -> None:
+    (root / "a").mkdir()
+    old = left(root / "a", partial("old"), seconds_ago=70)
+    kept = [
+        left(root / "a", partial("fresh"), seconds_ago=50),
+        left(root / "a", partial("ahead"), seconds_ago=-500),
+        left(root / "a", "photo.jpg", seconds_ago=9999),
+        left(root / "a", ".image-worker-notes", seconds_ago=9999),
+        left(root, partial("elsewhere"), seconds_ago=9999),
+    ]
+    storage.write(root, P("a/b.jpg"), b"x", sweeper=storage.Sweeper(MINUTE))
+    assert not old.exists()
+    assert all(file.exists() for file in kept)
+    assert read(root, "a/b.jpg") == b"x"
+
+
+def test_each_folder_is_swept_once(root: Path) -> None:
+    sweeper = storage.Sweeper(MINUTE)
+    storage.write(root, P("a.jpg"), b"x", sweeper=sweeper)
+    late = left(root, partial("late"), seconds_ago=70)
+    storage.write(root, P("b.jpg"), b"x", sweeper=sweeper)
+    assert late.exists()
+    storage.write(root, P("c.jpg"), b"x", sweeper=storage.Sweeper(MINUTE))
+    assert not late.exists()
+
+
+def test_the_folders_known_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "MAX_FOLDERS_KNOWN", 2)
+    sweeper = storage.Sweeper(MINUTE)
+    for name in ("a", "b", "c"):
+        storage.write(root, P(f"{name}/x.jpg"), b"x", sweeper=sweeper)
+    late = left(root / "a", partial("late"), seconds_ago=70)
+    storage.write(root, P("a/y.jpg"), b"x", sweeper=sweeper)
+    assert not late.exists()
+
+
+def test_what_cannot_be_swept_does_not_fail_the_job(root: Path) -> None:
+    folder = root / partial("folder")
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    (root / partial("link")).symlink_to("/nowhere")
+    storage.write(root, P("a.jpg"), b"x", sweeper=storage.Sweeper(MINUTE))
+    assert read(root, "a.jpg") == b"x"
+    assert folder.exists()
+
+
+def test_a_writer_that_was_frozen_for_so_long_fails_and_is_tried_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def thawed(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        os.unlink(source, dir_fd=src_dir_fd)  # others have swept meanwhile
+        replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "replace", thawed)
+    with pytest.raises(TransientFailure):
+        storage.write(root, P("a.jpg"), b"x")
+    assert list(root.iterdir()) == []

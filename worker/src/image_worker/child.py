@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from image_worker import cores, imaging, job, report, settings, storage, wire
 from image_worker.decoding import Limits
@@ -21,14 +22,17 @@ from image_worker.errors import ConfigError, RejectedJob, TransientFailure
 from image_worker.presets import thumbnail
 
 PR_SET_PDEATHSIG = 1
+SWEEP_MARGIN = timedelta(minutes=1)  # between a job's timeout and the death of its child
 
 
-def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
+def process(
+    raw: bytes, images: settings.ImageSettings, sweeper: storage.Sweeper | None = None
+) -> wire.Outcome:
     """Do one job; whatever happens comes back as an outcome."""
     started = time.perf_counter()
     try:
         work = job.parse(raw)
-        made = _made(work, images)
+        made = _made(work, images, sweeper)
     except RejectedJob as error:
         return wire.Rejected(error.reason, error.sentence)
     except TransientFailure as error:
@@ -46,7 +50,9 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
     )
 
 
-def _made(work: job.Job, images: settings.ImageSettings) -> tuple[imaging.Rendition, ...]:
+def _made(
+    work: job.Job, images: settings.ImageSettings, sweeper: storage.Sweeper | None
+) -> tuple[imaging.Rendition, ...]:
     """Make what the job asks for and put it in place, the report last."""
     wanted = images.presets.chosen(work.presets) or (thumbnail(images.longest_side),)
     outputs = [work.output(preset) for preset in wanted]  # before any work: it may be refused
@@ -54,7 +60,7 @@ def _made(work: job.Job, images: settings.ImageSettings) -> tuple[imaging.Rendit
     limits = Limits(pixels=images.max_pixels)
     rendered = imaging.render(photo, wanted, limits, describe=work.report)
     for output, rendition in zip(outputs, rendered.renditions, strict=True):
-        storage.write(images.output_dir, output, rendition.data)
+        storage.write(images.output_dir, output, rendition.data, sweeper=sweeper)
     if work.report:
         storage.write(images.output_dir, work.report_path, report.written(rendered, outputs))
     return rendered.renditions
@@ -107,8 +113,9 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     limit_memory(images.memory_bytes)
+    sweeper = storage.Sweeper(images.job_timeout + SWEEP_MARGIN)
     with socket.socket(fileno=0) as stream:
-        serve(stream, lambda raw: process(raw, images))
+        serve(stream, lambda raw: process(raw, images, sweeper))
     return 0
 
 

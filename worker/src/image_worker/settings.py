@@ -57,6 +57,8 @@ class ImageSettings:
     output_dir: Path
     longest_side: int
     """Pixels of the thumbnail's longest side; smaller photos keep their size."""
+    job_timeout: timedelta = timedelta(seconds=120)
+    """The supervisor kills a child that works longer on one job; no file is written for longer."""
     presets: Presets = field(default_factory=Presets)
     """What jobs may name; without one a job gets the thumbnail."""
     presets_file: Path | None = None
@@ -119,7 +121,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             pod=reader.optional("POD"),
             node=reader.optional("NODE"),
         ),
-        job_timeout=reader.seconds("JOB_TIMEOUT_SECONDS", 120, least=1, most=86_400),
+        job_timeout=images.job_timeout,
         max_attempts=reader.integer("JOB_MAX_ATTEMPTS", 5, least=1, most=100),
         lease=reader.seconds("LEASE_SECONDS", 15, least=1, most=3_600),
         cpu_policy=reader.parsed("CPU_POLICY", "Shared", CpuPolicy.SHARED, _one_of(CpuPolicy)),
@@ -203,6 +205,7 @@ def _images(reader: _Reader) -> ImageSettings:
         input_dir=input_dir,
         output_dir=output_dir,
         longest_side=reader.integer("THUMBNAIL_PIXELS", 256, least=1, most=16_384),
+        job_timeout=reader.seconds("JOB_TIMEOUT_SECONDS", 120, least=1, most=86_400),
         presets=reader.parsed("PRESETS", "{}", Presets(), parse_json),
         presets_file=_path(reader.optional("PRESETS_FILE")),
         memory_bytes=reader.integer("CHILD_MEMORY_MEGABYTES", 1024, least=256, most=1 << 20) << 20,

@@ -11,12 +11,14 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from image_worker.errors import RejectedJob, TransientFailure
 
 PARTIAL_PREFIX = ".image-worker-"
 PARTIAL_SUFFIX = ".part"
+MAX_FOLDERS_KNOWN = 10_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,10 +45,46 @@ def read(root: Path, path: PurePosixPath, *, max_bytes: int) -> bytes:
             return stream.read()
 
 
-def write(root: Path, path: PurePosixPath, data: bytes) -> None:
+class Sweeper:
+    """Removes what crashed writers left, from each folder once in a process's life.
+
+    Safe beside other pods on the volume: nobody writes for longer than a job may take, and ages
+    are told by the volume's own clock.  A writer that was frozen for longer finds its file gone,
+    fails, and its job is done again.
+    """
+
+    def __init__(self, older_than: timedelta) -> None:
+        self._older_than_seconds = older_than.total_seconds()
+        self._swept: set[tuple[int, int]] = set()
+
+    def sweep(self, folder: int, now: float) -> int:
+        """Sweep an open folder, if it is new to us, and return how many files went."""
+        state = os.fstat(folder)
+        if (state.st_dev, state.st_ino) in self._swept:
+            return 0
+        if len(self._swept) >= MAX_FOLDERS_KNOWN:
+            self._swept.clear()
+        self._swept.add((state.st_dev, state.st_ino))
+        removed = 0
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not (
+                    entry.name.startswith(PARTIAL_PREFIX) and entry.name.endswith(PARTIAL_SUFFIX)
+                ):
+                    continue
+                with suppress(OSError):  # another pod sweeps too
+                    age = now - entry.stat(follow_symlinks=False).st_mtime
+                    if age > self._older_than_seconds:
+                        os.unlink(entry.name, dir_fd=folder)
+                        removed += 1
+        return removed
+
+
+def write(root: Path, path: PurePosixPath, data: bytes, *, sweeper: Sweeper | None = None) -> None:
     """Put a whole file in place, replacing what was there; after return it survives a crash.
 
-    A crash leaves at most a `.image-worker-*.part` beside it, never half a picture.
+    A crash leaves at most a `.image-worker-*.part` beside it, never half a picture; who next
+    writes there with a sweeper removes it.
     """
     partial = f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
     with _translated(path), _folder_of(root, path, create=True) as folder:
@@ -56,11 +94,15 @@ def write(root: Path, path: PurePosixPath, data: bytes) -> None:
                 stream.write(data)
                 stream.flush()
                 os.fsync(file)
+                now = os.fstat(file).st_mtime
             os.replace(partial, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             os.unlink(partial, dir_fd=folder)
             raise
         os.fsync(folder)
+        if sweeper is not None:
+            with suppress(OSError):  # the picture is in place, and that is what counts
+                sweeper.sweep(folder, now)
 
 
 @contextmanager
