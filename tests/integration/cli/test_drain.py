@@ -4,10 +4,11 @@ import signal
 from datetime import timedelta
 
 import pytest
-import redis
 
 from image_worker.keys import keys_of
 from image_worker.leases import Leases
+from image_worker.link import connect
+from image_worker.settings import RedisSettings
 from integration.cli.conftest import Tool, Workers
 from support.photos import Photo
 from support.waiting import eventually
@@ -108,12 +109,12 @@ def test_a_pod_that_does_not_end_is_waited_for_and_named(
     assert "1 pod left, 1 job in flight" in done.stderr
 
 
-def test_jobs_that_a_killed_worker_left_behind_are_reported(
-    pooled: Tool, queue: Queue, client: "redis.Redis"
-) -> None:
-    short = Leases(client, keys_of(pooled.name), timedelta(milliseconds=200))
+def test_jobs_that_a_killed_worker_left_behind_are_reported(pooled: Tool, queue: Queue) -> None:
+    link = connect(RedisSettings(pooled.server.url, None, None, None), "test")
+    short = Leases(link, keys_of(pooled.name), timedelta(milliseconds=200))
     queue.push([b"{}"])
     short.claim("worker", "worker-1")
+    link.close()
     done = pooled.run("drain", "images")
     assert done.returncode == 0
     assert "1 job of workers that ended hard" in done.stderr
