@@ -5,6 +5,7 @@ here.
 """
 
 import argparse
+import os
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -43,6 +44,10 @@ def main(words: list[str]) -> int:
         terminal.line()
         terminal.line(f"  {terminal.paint('Stopped:', RED)} {error}")
         terminal.line()
+        return 1
+    except BrokenPipeError:
+        # Whoever read along has left; without this Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         terminal.line()

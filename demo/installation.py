@@ -22,6 +22,8 @@ STABILIZATION_SECONDS = 5
 """The pool's wait before it scales in; the sample's own 60 s would be a minute of looking on."""
 _INSTALL_SECONDS = 180
 _READY_SECONDS = 120
+_GRACE_SECONDS = 180
+"""More than the sample's workers may take to end a job."""
 _SAMPLE = Path("manifests", "workerpool.yaml")
 _OPERATORS = "app.kubernetes.io/name=workerpool,app.kubernetes.io/component=operator"
 _REDIS = "StatefulSet"
@@ -123,7 +125,9 @@ def uninstall(cluster: Cluster, steps: Steps, checkout: Path) -> None:
         gone = ("--ignore-not-found", "--timeout=120s")
         cluster.run("delete", "pod", PRODUCER, "-n", NAMESPACE, *gone, timeout_seconds=150)
         cluster.run("delete", "configmap", f"{PRODUCER}-code", "-n", NAMESPACE, *gone)
-        cluster.run("delete", "-n", NAMESPACE, "-f", sample, *gone, timeout_seconds=150)
+        if cluster.exists("crd", _RESOURCE):
+            _delete_pool(cluster, checkout, gone)
+            cluster.run("delete", "-n", NAMESPACE, "-f", sample, *gone, timeout_seconds=150)
         cluster.run("delete", "pvc", "-n", NAMESPACE, "-l", _REDIS_VOLUMES, *gone)
         step.result = "with its photos"
     with steps.step("Uninstall the operator") as step:
@@ -138,6 +142,23 @@ def uninstall(cluster: Cluster, steps: Steps, checkout: Path) -> None:
         with steps.step("Remove the namespace") as step:
             cluster.run(*("delete", "namespace", NAMESPACE, "--timeout=180s"), timeout_seconds=200)
             step.result = NAMESPACE
+
+
+def _delete_pool(cluster: Cluster, checkout: Path, gone: tuple[str, ...]) -> None:
+    """Delete the pool and see its workers off first: without Redis they could not hand jobs back.
+
+    They would then hold on to what they have, and with it to their volume, for their whole grace
+    period.
+    """
+    pool, _ = _read_sample(cluster, checkout)
+    name = pool["metadata"]["name"]
+    cluster.run("delete", "wp", name, "-n", NAMESPACE, *gone, timeout_seconds=150)
+    pods = ("pod", "-l", f"workerpool.dev/pool={name}", "-n", NAMESPACE)
+    wait_until(
+        lambda: not cluster.exists(*pods),
+        lambda: f"workers do not end; read `kubectl -n {NAMESPACE} describe {' '.join(pods[:3])}`",
+        timeout_seconds=_GRACE_SECONDS,
+    )
 
 
 def _refuse_a_second_operator(cluster: Cluster) -> None:
