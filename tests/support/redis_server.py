@@ -126,7 +126,7 @@ class RedisServer:
 
     def _start_on_a_free_port(self) -> None:
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            self.port = _free_port()
+            self.port = free_port()
             try:
                 self.start()
             except RedisServerError:
@@ -201,7 +201,8 @@ class RedisServer:
             return "(it wrote no log)"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

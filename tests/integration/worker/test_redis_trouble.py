@@ -1,0 +1,114 @@
+"""What real Redis servers do on bad days, and that the worker survives each of them."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import redis
+
+from image_worker.errors import QueueUnavailable
+from image_worker.keys import keys_of
+from image_worker.leases import Leases
+from image_worker.link import connect
+from image_worker.settings import RedisSettings
+from support.certificates import Certificates, make_certificates
+from support.pictures import jpeg
+from support.queue_state import LIST, QueueState
+from support.redis_server import RedisServer, free_port
+from support.supervisor import Supervisor
+from support.waiting import eventually
+
+LEASE = timedelta(seconds=15)
+
+
+def put(folder: Path, name: str) -> str:
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "in" / name).write_bytes(jpeg())
+    return json.dumps({"filename": name})
+
+
+def leases_of(settings: RedisSettings) -> Leases:
+    return Leases(connect(settings, "test"), keys_of(LIST), LEASE)
+
+
+def trouble_of(settings: RedisSettings) -> QueueUnavailable:
+    leases = leases_of(settings)
+    with pytest.raises(QueueUnavailable) as caught:
+        leases.claim("w", "w-0")
+    leases.close()
+    return caught.value
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def secure_url(server: RedisServer, certificates: Certificates) -> Iterator[str]:
+    """Have the server listen with TLS too."""
+    with redis.Redis.from_url(server.url) as client:
+        port = free_port()
+        client.config_set(
+            "tls-port",
+            port,
+            *("tls-cert-file", str(certificates.certificate)),
+            *("tls-key-file", str(certificates.key)),
+            *("tls-ca-cert-file", str(certificates.ca)),
+            *("tls-auth-clients", "no"),
+        )
+        yield f"rediss://127.0.0.1:{port}/0"
+        client.config_set("tls-port", 0)
+
+
+def test_jobs_are_done_over_a_connection_that_the_ca_vouches_for(
+    queue: QueueState, secure_url: str, certificates: Certificates, tmp_path: Path
+) -> None:
+    with Supervisor(secure_url, tmp_path, redis_ca_file=str(certificates.ca)) as supervisor:
+        supervisor.await_ready()
+        queue.push(put(tmp_path, "a.jpg"))
+        eventually(lambda: queue.stats.get("done") == 1, lambda: f"a job: {supervisor.log}")
+        assert supervisor.terminate() == 0
+    assert queue.members("workers") == {}
+
+
+def test_a_server_that_nobody_vouches_for_gets_no_word(secure_url: str) -> None:
+    error = trouble_of(RedisSettings(secure_url, None, None, None))
+    assert error.reason == "Unreachable"
+    assert "certificate verify failed" in str(error)
+
+
+def test_a_redis_that_cannot_save_refuses_and_is_waited_for(tmp_path: Path) -> None:
+    with RedisServer({"save": "3600 1000000"}) as server:
+        client = server.client()
+        queue = QueueState(client)
+        queue.push(put(tmp_path, "a.jpg"))
+        (server.folder / "dump.rdb").mkdir()  # so that no snapshot can take this name
+        client.bgsave()
+        eventually(
+            lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "a failed save"
+        )
+        assert trouble_of(RedisSettings(server.url, None, None, None)).reason == "MISCONF"
+        with Supervisor(server.url, tmp_path) as supervisor:
+            supervisor.await_line("Redis is unavailable")
+            (server.folder / "dump.rdb").rmdir()
+            client.bgsave()
+            eventually(lambda: queue.stats.get("done") == 1, lambda: f"a job: {supervisor.log}")
+            assert supervisor.terminate() == 0
+
+
+def test_a_master_that_became_a_replica_is_left_and_its_next_role_is_found(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    with Supervisor(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        queue.client.replicaof("127.0.0.1", 1)
+        try:
+            eventually(lambda: supervisor.get("/readyz")[0] == 503, "not ready without a master")
+        finally:
+            queue.client.replicaof("NO", "ONE")
+        queue.push(put(tmp_path, "a.jpg"))
+        eventually(lambda: queue.stats.get("done") == 1, lambda: f"a job: {supervisor.log}")
+        assert supervisor.terminate() == 0
