@@ -1,9 +1,13 @@
 """What real Redis servers do on bad days, and that the worker survives each of them."""
 
 import json
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -112,3 +116,65 @@ def test_a_master_that_became_a_replica_is_left_and_its_next_role_is_found(
         queue.push(put(tmp_path, "a.jpg"))
         eventually(lambda: queue.stats.get("done") == 1, lambda: f"a job: {supervisor.log}")
         assert supervisor.terminate() == 0
+
+
+def sentinel(stack: ExitStack, master: RedisServer) -> RedisServer:
+    """Start one of three that watch the master; two must agree that it is gone."""
+    running = stack.enter_context(RedisServer())
+    running.kill()
+    configuration = running.folder / "sentinel.conf"
+    configuration.write_text(
+        f"port {running.port}\nbind 127.0.0.1\ndir {running.folder}\n"
+        f"sentinel monitor mymaster 127.0.0.1 {master.port} 2\n"
+        "sentinel down-after-milliseconds mymaster 1000\n"
+        "sentinel failover-timeout mymaster 5000\n"
+    )
+    process = subprocess.Popen(
+        ("redis-server", str(configuration), "--sentinel"), stdout=subprocess.DEVNULL
+    )
+    stack.callback(process.wait, 10)
+    stack.callback(process.kill)
+    return running
+
+
+def test_a_failover_is_followed_to_the_new_master(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        master = stack.enter_context(RedisServer())
+        replica = stack.enter_context(
+            RedisServer({"replicaof": f"127.0.0.1 {master.port}", "repl-diskless-sync-delay": "0"})
+        )
+        old, new = QueueState(master.client()), QueueState(replica.client())
+        watchers = [sentinel(stack, master) for _ in range(3)]
+        for one in watchers:
+            asked = stack.enter_context(redis.Redis(port=one.port))
+            eventually(
+                partial(sees_all, asked), lambda: "a Sentinel that sees two others and a replica"
+            )
+        addresses = ",".join(f"127.0.0.1:{one.port}" for one in watchers)
+        supervisor = stack.enter_context(
+            Supervisor("redis://nowhere.invalid/0", tmp_path, redis_sentinels=addresses)
+        )
+        supervisor.await_ready()
+        old.push(put(tmp_path, "a.jpg"))
+        eventually(lambda: old.stats.get("done") == 1, lambda: f"a job: {supervisor.log}")
+        eventually(lambda: new.stats.get("done") == 1, "the replica to have it")
+        master.kill()
+        eventually(
+            lambda: replica.client().info("replication")["role"] == "master",
+            "a failover",
+            seconds=40,
+        )
+        new.push(put(tmp_path, "b.jpg"))
+        eventually(
+            lambda: new.stats.get("done") == 2, lambda: f"a job: {supervisor.log}", seconds=40
+        )
+        assert supervisor.terminate() == 0
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.jpg"]
+
+
+def sees_all(asked: redis.Redis) -> bool:
+    try:
+        state: Any = asked.sentinel_master("mymaster")
+    except redis.RedisError:
+        return False
+    return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)

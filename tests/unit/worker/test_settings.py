@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from image_worker.errors import ConfigError
-from image_worker.settings import CpuPolicy, LogFormat, read, read_images
+from image_worker.settings import CpuPolicy, LogFormat, Sentinels, read, read_images
 
 LEAST = {"WORKERPOOL_QUEUE": "queue:images", "WORKERPOOL_REDIS_URL": "redis://redis:6379/0"}
 
@@ -24,6 +24,22 @@ def test_two_variables_are_enough() -> None:
     assert settings.images.longest_side == 256
     assert settings.http_port == 8081
     assert settings.log_format is LogFormat.JSON
+
+
+def test_sentinels_are_a_list_with_the_usual_port() -> None:
+    assert read(LEAST).redis.sentinels is None
+    environ = {**LEAST, "WORKERPOOL_REDIS_SENTINELS": "a:1, b,[::1]:2"}
+    sentinels = read(environ).redis.sentinels
+    assert sentinels == Sentinels((("a", 1), ("b", 26379), ("::1", 2)), "mymaster")
+    named = read({**environ, "WORKERPOOL_REDIS_SENTINEL_MASTER": "photos"}).redis.sentinels
+    assert named is not None
+    assert named.master == "photos"
+
+
+@pytest.mark.parametrize("wrong", ["a:x", "a:99999", "redis://a:1", "u@a:1", ":1"])
+def test_what_is_no_sentinels_address_is_named(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="WORKERPOOL_REDIS_SENTINELS"):
+        read({**LEAST, "WORKERPOOL_REDIS_SENTINELS": wrong})
 
 
 def test_every_variable_is_read() -> None:

@@ -15,12 +15,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionInterface
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from image_worker.errors import QueueUnavailable
-from image_worker.settings import RedisSettings
+from image_worker.settings import RedisSettings, Sentinels
 
 ANSWER_WITHIN = timedelta(seconds=5)
 """A server silent for longer is away."""
+SENTINEL_WITHIN = timedelta(seconds=1)
 Word = str | int | bytes
 
 
@@ -39,6 +41,7 @@ class Link:
         # The pool only reads the address; its one connection is ours for good.  Taking it from
         # the pool and putting it back would cost more than all else that is done for a job.
         self._pool = redis.ConnectionPool.from_url(settings.url, **_options(settings, name))
+        self._sentinels = settings.sentinels
         self._connection: ConnectionInterface | None = None
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Word]) -> Any:  # noqa: ANN401
@@ -76,6 +79,9 @@ class Link:
             raise QueueUnavailable(_code(error), str(error)) from error
 
     def _connected(self) -> ConnectionInterface:
+        if self._sentinels is not None:
+            host, port = _master(self._sentinels)
+            self._pool.connection_kwargs.update(host=host, port=port)
         connection = self._pool.make_connection()
         connection.connect()  # type: ignore[no-untyped-call]
         return connection
@@ -84,6 +90,26 @@ class Link:
 def connect(settings: RedisSettings, name: str) -> Link:
     """Prepare a connection; it is made when first used."""
     return Link(settings, name)
+
+
+def _master(sentinels: Sentinels) -> tuple[str, int]:
+    """Ask one Sentinel after the other which server is the master now."""
+    seconds = SENTINEL_WITHIN.total_seconds()
+    asked = Sentinel(  # type: ignore[no-untyped-call]
+        list(sentinels.addresses),
+        sentinel_kwargs={
+            "socket_timeout": seconds,
+            "socket_connect_timeout": seconds,
+            "retry": Retry(NoBackoff(), 0),
+            "driver_info": None,
+        },
+    )
+    try:
+        host, port = asked.discover_master(sentinels.master)  # type: ignore[no-untyped-call]
+    finally:
+        for one in asked.sentinels:
+            one.close()
+    return host, int(port)
 
 
 def _options(settings: RedisSettings, name: str) -> dict[str, Any]:

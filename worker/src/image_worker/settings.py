@@ -20,6 +20,7 @@ from image_worker.presets import read as read_presets
 PREFIX = "WORKERPOOL_"
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 MAX_PORT = 65535
+SENTINEL_PORT = 26379
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -40,6 +41,15 @@ class LogFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Sentinels:
+    """Who knows which server is the master now."""
+
+    addresses: tuple[tuple[str, int], ...]
+    master: str
+    """The name they know it by."""
+
+
+@dataclass(frozen=True, slots=True)
 class RedisSettings:
     """Where the queue is and who we are there."""
 
@@ -47,6 +57,8 @@ class RedisSettings:
     username: str | None
     password: str | None = field(repr=False)
     ca_file: Path | None
+    sentinels: Sentinels | None = None
+    """With them, the host and port of the URL are theirs to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             username=reader.optional("REDIS_USERNAME"),
             password=reader.optional("REDIS_PASSWORD"),
             ca_file=_path(reader.optional("REDIS_CA_FILE")),
+            sentinels=_sentinels(reader),
         ),
         images=images,
         origin=Origin(
@@ -210,6 +223,25 @@ def _images(reader: _Reader) -> ImageSettings:
         presets_file=_path(reader.optional("PRESETS_FILE")),
         memory_bytes=reader.integer("CHILD_MEMORY_MEGABYTES", 1024, least=256, most=1 << 20) << 20,
     )
+
+
+def _sentinels(reader: _Reader) -> Sentinels | None:
+    nobody: tuple[tuple[str, int], ...] = ()
+    addresses = reader.parsed("REDIS_SENTINELS", "", nobody, _addresses)
+    if not addresses:
+        return None
+    return Sentinels(addresses, reader.text("REDIS_SENTINEL_MASTER", "mymaster"))
+
+
+def _addresses(value: str) -> tuple[tuple[str, int], ...]:
+    return tuple(_address(word.strip()) for word in value.split(",") if word.strip())
+
+
+def _address(word: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{word}")
+    if not parts.hostname or parts.username or parts.path:
+        raise ValueError("write addresses like sentinel-0:26379,sentinel-1:26379")
+    return parts.hostname, parts.port or SENTINEL_PORT
 
 
 def _path(value: str | None) -> Path | None:
