@@ -17,6 +17,9 @@ up: ## Start a cluster (or use KUBECONFIG), install the product, process photos,
 down: ## Remove everything `up` started
 	@$(PYTHON) -m demo down
 
+picture: venv ## Draw the last run of `up` into docs/pictures/
+	@$(PY) -m demo picture
+
 # --- testing
 test: packages check programs ## Everything: checks and all layers of tests, on a real cluster
 	@$(PY) -m pytest tests
@@ -90,4 +93,4 @@ clean: ## Remove everything that was built
 	@$(PYTHON) -m localcluster clean
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down test unit contract integration cluster-test chaos fuzz-images bench-reaction bench-decisions bench-images check format venv lock packages programs images clean
+.PHONY: help up down picture test unit contract integration cluster-test chaos fuzz-images bench-reaction bench-decisions bench-images check format venv lock packages programs images clean

@@ -52,7 +52,7 @@ def succeeds(command: Sequence[str | Path], *, timeout_seconds: float = 30) -> b
     """Tell whether a program ends well; for questions whose answer may be no."""
     try:
         run(command, timeout_seconds=timeout_seconds)
-    except CommandFailed:
+    except (CommandFailed, PermissionError):  # a folder on PATH may be closed to this user
         return False
     return True
 
