@@ -29,7 +29,7 @@ from typing import Any, Self
 ROOT = Path(__file__).parents[2]
 BINARIES = ROOT / ".build" / "bin"
 START_DEADLINE_SECONDS = 60.0
-STOP_DEADLINE_SECONDS = 10.0
+STOP_DEADLINE_SECONDS = 60.0
 REQUEST_SECONDS = 30.0
 PORT_ATTEMPTS = 5
 

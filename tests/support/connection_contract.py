@@ -16,7 +16,7 @@ from workerpool_operator.queues import Connection
 
 QUEUE = "queue:images"
 OTHER = "queue:films"
-DEADLINE_SECONDS = 5.0
+DEADLINE_SECONDS = 60.0
 
 
 class Stage(Protocol):

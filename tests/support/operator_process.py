@@ -23,7 +23,7 @@ from typing import Any, Self
 from support.api_server import ROOT, ApiServer
 
 START_DEADLINE_SECONDS = 30.0
-STOP_DEADLINE_SECONDS = 15.0
+STOP_DEADLINE_SECONDS = 60.0
 NAMESPACE = "workerpool-system"
 ACCOUNT = "workerpool-operator"
 QUICK = {

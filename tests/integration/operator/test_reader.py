@@ -20,7 +20,7 @@ from workerpool_operator.tracking import Credentials
 
 QUEUE = "queue:images"
 TIMING = Timing(tick=0.05, safety_poll=600, timeout=0.3)
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 SECRET = "secret"  # noqa: S105
 
 
