@@ -12,7 +12,7 @@ def eventually(
     look: Callable[[], T | None],
     what: str | Callable[[], object],
     *,
-    seconds: float = 15.0,
+    seconds: float = 60.0,
     every: float = POLL_SECONDS,
 ) -> T:
     """Look until something true is seen and return it; else fail with what was awaited.
