@@ -21,7 +21,7 @@ picture: venv ## Draw the last run of `up` into docs/pictures/
 	@$(PY) -m demo picture
 
 # --- testing
-test: packages check programs ## Everything: checks and all layers of tests, on a real cluster
+test: packages check ## Everything: checks and all layers of tests, on a real cluster
 	@$(PY) -m pytest tests
 
 unit: venv ## The tests people run all day: no network, seconds
@@ -58,7 +58,7 @@ bench-jobs: venv .venv/.bench ## No-op jobs/s of one core, beside a bare BLPOP l
 	@.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r locks/bench.txt && touch $@
 
 # --- judging the code
-check: venv ## Lint, format, types, layers, rendered files
+check: venv programs ## Lint, format, types, layers, rendered files
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
 	@.venv/bin/mypy && .venv/bin/lint-imports | tail -3
 	@$(PY) manifests/render.py --check
