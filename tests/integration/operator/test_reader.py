@@ -356,19 +356,18 @@ async def test_tls_where_none_is_spoken_is_a_trouble(stage: RedisStage, ears: Ea
 async def test_a_thousand_idle_queues_cost_nothing_but_pings(
     stage: RedisStage, ears: Ears
 ) -> None:
-    timing = Timing(tick=0.05, safety_poll=600, timeout=0.5)
+    timing = Timing(tick=0.05, safety_poll=600, timeout=5.0)
     async with reading(ears, stage.server.url, timing=timing) as reader:
         for number in range(999):
             reader.add(f"queue-{number}")
         await ears.until(lambda ears: len(ears.latest) == 1_000)
-        await ears.until(lambda _: len(stage.connections()) == 1)
         before = _calls(stage)
         await asyncio.sleep(1)  # nothing to wait for: that nothing happens is what is shown
         after = _calls(stage)
 
     grown = {name: after[name] - before.get(name, 0) for name in after}
     assert {name for name, count in grown.items() if count} <= {"ping", "info"}
-    assert 1 <= grown["ping"] <= 5
+    assert grown.get("ping", 0) <= 1
 
 
 def _calls(stage: RedisStage) -> dict[str, int]:
