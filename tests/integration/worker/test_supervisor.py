@@ -150,7 +150,7 @@ def test_a_child_that_is_killed_in_a_job_is_back_within_a_second_and_the_job_is_
         supervisor.await_ready()
         queue.push(job("a.jpg", "slow"), job("b.jpg"))
         eventually(lambda: queue.members("inflight"), what="the job to run")
-        (victim,) = supervisor.children()
+        (victim,) = eventually(supervisor.children, "the child")
         os.kill(victim, signal.SIGKILL)
         killed = time.monotonic()
         eventually(lambda: supervisor.children() not in ([], [victim]), what="another child")
@@ -172,7 +172,7 @@ def test_an_idle_child_that_is_killed_is_replaced_without_a_job_to_find_out(
     put(tmp_path, "a.jpg")
     with Supervisor(server.url, tmp_path) as supervisor:
         supervisor.await_ready()
-        (victim,) = supervisor.children()
+        (victim,) = eventually(supervisor.children, "the child")
         os.kill(victim, signal.SIGKILL)
         eventually(lambda: supervisor.children() not in ([], [victim]), what="another child")
         queue.push(job("a.jpg"))
@@ -285,7 +285,7 @@ def test_redis_may_restart_in_the_middle_of_a_job(tmp_path: Path) -> None:
         put(tmp_path, "b.jpg")
         with planned(server, tmp_path, lease_seconds="1") as supervisor:
             supervisor.await_ready()
-            (child,) = supervisor.children()
+            (child,) = eventually(supervisor.children, "the child")
             queue.push(job("a.jpg", "slow"), job("b.jpg"))
             eventually(lambda: queue.members("inflight"), what="the job to run")
             server.kill()
