@@ -82,7 +82,7 @@ def test_without_a_preset_there_is_one_thumbnail_at_the_same_name(images: ImageS
     [
         ({"filename": "a.jpg", "preset": "huge"}, "UnknownPreset"),
         ({"filename": "a.jpg", "presets": []}, "BadPreset"),
-        ({"filename": "x" * 251, "preset": "card"}, "BadFilename"),
+        ({"filename": "x" * 251, "preset": "card"}, "BadOutput"),
     ],
 )
 def test_a_job_is_refused_before_its_photo_is_read(

@@ -87,6 +87,33 @@ def test_presets_that_are_no_names_are_rejected(fields: dict[str, object]) -> No
     assert caught.value.reason == "BadPreset"
 
 
+@pytest.mark.parametrize(
+    ("output", "form", "expected"),
+    [
+        ("users/7/avatar", Form.JPEG, "card/users/7/avatar.jpg"),
+        ("users/7/avatar.webp", Form.WEBP, "card/users/7/avatar.webp"),
+        ("users/7/avatar.webp", Form.AVIF, "card/users/7/avatar.webp.avif"),
+    ],
+)
+def test_a_job_may_say_what_its_outputs_are_named_after(
+    output: str, form: Form, expected: str
+) -> None:
+    job = parse(json.dumps({"filename": "2026/a.jpg", "output": output, "report": True}).encode())
+    assert job.source == PurePosixPath("2026/a.jpg")
+    assert job.output(Preset("card", 10, 10, form=form)) == PurePosixPath(expected)
+    assert job.report_path == PurePosixPath(f"{output}.json")
+
+
+@pytest.mark.parametrize(
+    "output", [None, 7, "", "/etc/cron.d/x", "../x", "a/../../x", "a\0", "x" * 256, "x" * 252]
+)
+def test_an_output_is_as_safe_as_a_filename(output: object) -> None:
+    with pytest.raises(RejectedJob) as caught:
+        parse(json.dumps({"filename": "a.jpg", "output": output}).encode())
+    assert caught.value.reason == "BadOutput"
+    assert "output" in caught.value.sentence
+
+
 def test_a_report_lies_beside_the_thumbnail() -> None:
     job = parse(b'{"filename": "2026/a.jpg", "report": true}')
     assert job.report
@@ -127,7 +154,7 @@ def test_a_report_lies_beside_the_thumbnail() -> None:
         (b'{"filename": "\\ud800.jpg"}', "BadFilename"),
         (payload("x" * 256), "BadFilename"),
         (payload("é" * 128), "BadFilename"),
-        (payload("x" * 252), "BadFilename"),
+        (payload("x" * 252), "BadOutput"),
         (payload("/".join("x" * 200 for _ in range(30))), "BadFilename"),
     ],
 )
@@ -151,7 +178,7 @@ def test_a_payload_is_refused_by_its_length_alone() -> None:
 @given(st.text() | st.from_regex(r"[./a\\\x00]{0,12}", fullmatch=True))
 def test_no_accepted_path_leads_out_of_its_folder(filename: str) -> None:
     try:
-        job = parse(payload(filename))
+        job = parse(json.dumps({"filename": filename, "output": filename}).encode())
     except RejectedJob:
         return
     for path in (job.source, job.output(THUMBNAIL)):

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import PurePosixPath
 
 from image_worker import cores, imaging, job, report, settings, storage, wire
 from image_worker.decoding import Limits
@@ -32,7 +33,7 @@ def process(
     started = time.perf_counter()
     try:
         work = job.parse(raw)
-        made = _made(work, images, sweeper)
+        made, outputs = _made(work, images, sweeper)
     except RejectedJob as error:
         return wire.Rejected(error.reason, error.sentence)
     except TransientFailure as error:
@@ -44,15 +45,16 @@ def process(
     return wire.Done(
         filename=str(work.source),
         milliseconds=round((time.perf_counter() - started) * 1000),
-        width=made[0].width,
-        height=made[0].height,
-        output_bytes=sum(len(rendition.data) for rendition in made),
+        width=made.renditions[0].width,
+        height=made.renditions[0].height,
+        output_bytes=sum(len(rendition.data) for rendition in made.renditions),
+        result=report.document(made, outputs) if images.results_kept else None,
     )
 
 
 def _made(
     work: job.Job, images: settings.ImageSettings, sweeper: storage.Sweeper | None
-) -> tuple[imaging.Rendition, ...]:
+) -> tuple[imaging.Rendered, list[PurePosixPath]]:
     """Make what the job asks for and put it in place, the report last."""
     wanted = images.presets.chosen(work.presets) or (thumbnail(images.longest_side),)
     outputs = [work.output(preset) for preset in wanted]  # before any work: it may be refused
@@ -63,7 +65,7 @@ def _made(
         storage.write(images.output_dir, output, rendition.data, sweeper=sweeper)
     if work.report:
         storage.write(images.output_dir, work.report_path, report.written(rendered, outputs))
-    return rendered.renditions
+    return rendered, outputs
 
 
 def serve(stream: wire.Stream, work: Callable[[bytes], wire.Outcome]) -> None:

@@ -22,13 +22,17 @@ SUFFIXES = {
     Form.AVIF: (".avif",),
 }
 REPORT_SUFFIX = ".json"
+FOLDERS = {"filename": "input", "output": "output"}
+"""Which folder the path in a field of the payload is relative to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A photo to make renditions of; its path is relative, and safe to join to a root."""
+    """A photo to make renditions of; its paths are relative, and safe to join to a root."""
 
     source: PurePosixPath
+    name: PurePosixPath
+    """What renditions and report are named after: the photo, unless the job says otherwise."""
     presets: tuple[str, ...] = ()
     """Names, each once; none stands for the thumbnail."""
     report: bool = False
@@ -37,11 +41,11 @@ class Job:
     @property
     def report_path(self) -> PurePosixPath:
         """Say where the report belongs."""
-        return _named(self.source, (REPORT_SUFFIX,))
+        return _named(self.name, (REPORT_SUFFIX,))
 
     def output(self, preset: Preset) -> PurePosixPath:
         """Say where a rendition belongs: below its preset's folder; the thumbnail has none."""
-        return PurePosixPath(preset.name) / _named(self.source, SUFFIXES[preset.form])
+        return PurePosixPath(preset.name) / _named(self.name, SUFFIXES[preset.form])
 
 
 def refuse_oversize(raw: bytes) -> None:
@@ -66,37 +70,40 @@ def parse(raw: bytes) -> Job:
         raise RejectedJob(
             "MissingFilename", 'the payload has no "filename"; push {"filename": "a.jpg"}'
         )
-    source = relative_path(payload["filename"])
+    source = relative_path(payload["filename"], "filename")
+    name = relative_path(payload["output"], "output") if "output" in payload else source
     report = payload.get("report", False)
     if not isinstance(report, bool):
         raise RejectedJob("BadPayload", '"report" is neither true nor false')
-    job = Job(source=source, presets=_presets(payload), report=report)
+    job = Job(source=source, name=name, presets=_presets(payload), report=report)
     if not job.presets:
-        _named(source, SUFFIXES[Form.JPEG])  # leaves room for what is certainly made
+        _named(name, SUFFIXES[Form.JPEG])  # leaves room for what is certainly made
     return job
 
 
-def relative_path(value: object) -> PurePosixPath:
+def relative_path(value: object, field: str) -> PurePosixPath:
     """Accept a path that stays below whatever folder it is joined to, textually."""
     if not isinstance(value, str):
-        raise _bad(f"is not a string but {type(value).__name__}")
+        raise _bad(field, f"is not a string but {type(value).__name__}")
     try:
         encoded = value.encode()
     except UnicodeEncodeError as error:
-        raise _bad("has a lone surrogate, which no file name can have") from error
+        raise _bad(field, "has a lone surrogate, which no file name can have") from error
     if "\0" in value:
-        raise _bad("has a NUL character")
+        raise _bad(field, "has a NUL character")
     path = PurePosixPath(value)
     if path.is_absolute():
-        raise _bad("is absolute; write it relative to the input folder")
+        raise _bad(field, f"is absolute; write it relative to the {FOLDERS[field]} folder")
     if ".." in path.parts:
-        raise _bad('leads upwards with ".."; write it relative to the input folder')
+        raise _bad(
+            field, f'leads upwards with ".."; write it relative to the {FOLDERS[field]} folder'
+        )
     if not path.parts:
-        raise _bad("is empty")
+        raise _bad(field, "is empty")
     if len(encoded) > MAX_PATH_BYTES:
-        raise _bad(f"has {len(encoded)} bytes; {MAX_PATH_BYTES} are the most")
+        raise _bad(field, f"has {len(encoded)} bytes; {MAX_PATH_BYTES} are the most")
     if any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts):
-        raise _bad(f"has a part of more than {MAX_NAME_BYTES} bytes")
+        raise _bad(field, f"has a part of more than {MAX_NAME_BYTES} bytes")
     return path
 
 
@@ -111,14 +118,18 @@ def _presets(payload: dict[str, object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _named(source: PurePosixPath, suffixes: tuple[str, ...]) -> PurePosixPath:
-    if source.suffix.lower() in suffixes:
-        return source
-    output = source.with_name(f"{source.name}{suffixes[0]}")
+def _named(name: PurePosixPath, suffixes: tuple[str, ...]) -> PurePosixPath:
+    if name.suffix.lower() in suffixes:
+        return name
+    output = name.with_name(f"{name.name}{suffixes[0]}")
     if len(output.name.encode()) > MAX_NAME_BYTES:
-        raise _bad(f"leaves no room for {suffixes[0]} within {MAX_NAME_BYTES} bytes")
+        raise RejectedJob(
+            "BadOutput",
+            f"the name of the output leaves no room for {suffixes[0]} "
+            f"within {MAX_NAME_BYTES} bytes",
+        )
     return output
 
 
-def _bad(what: str) -> RejectedJob:
-    return RejectedJob("BadFilename", f'"filename" {what}')
+def _bad(field: str, what: str) -> RejectedJob:
+    return RejectedJob("BadFilename" if field == "filename" else "BadOutput", f'"{field}" {what}')

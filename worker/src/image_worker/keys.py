@@ -26,6 +26,11 @@ class Keys:
         companions = ("jobs", "inflight", "retry", "dead", "workers", "stats")
         return (self.list, *(self.prefix + name for name in companions))
 
+    @property
+    def results(self) -> str:
+        """Where the latest results are listed, if somebody asked for them."""
+        return f"{self.prefix}results"
+
     def landing(self, worker: str) -> str:
         """Where a blocked worker's job arrives before it is claimed."""
         return f"{self.prefix}land:{worker}"

@@ -74,7 +74,8 @@ def script(name: str) -> Script:
 class Leases:
     """Calls of the protocol on one connection."""
 
-    def __init__(self, link: Link, keys: Keys, lease: timedelta) -> None:
+    def __init__(self, link: Link, keys: Keys, lease: timedelta, *, results_kept: int = 0) -> None:
+        self._results_kept = results_kept
         self._link = link
         self._keys = keys
         self._shared = keys.shared
@@ -88,9 +89,12 @@ class Leases:
         token: str,
         *,
         finished: tuple[str, int] = NOTHING_FINISHED,
+        result: str = "",
         retries_first: bool = False,
     ) -> Claim:
         """Acknowledge `finished` (a lease and its busy milliseconds), and take the next job.
+
+        A `result` is listed if the lease was still ours, and once however often this is asked.
 
         After QueueUnavailable ask again with the same token: a job that the lost reply had
         granted is granted again.
@@ -98,8 +102,8 @@ class Leases:
         first = "retry" if retries_first else "new"
         acked, verdict, envelope, due_ms = self._run(
             "claim",
-            [self._keys.landing(worker)],
-            [worker, token, self._lease_ms, *finished, first],
+            [self._keys.landing(worker), self._keys.results],
+            [worker, token, self._lease_ms, *finished, first, result, self._results_kept],
         )
         return Claim(
             acked=bool(acked),
@@ -186,10 +190,12 @@ class Leases:
         moved: int = self._run("rescue", keys, [worker, REAP_LIMIT])
         return None if moved < 0 else moved
 
-    def leave(self, worker: str, finished: tuple[str, int] = NOTHING_FINISHED) -> bool:
+    def leave(
+        self, worker: str, finished: tuple[str, int] = NOTHING_FINISHED, result: str = ""
+    ) -> bool:
         """Say goodbye: acknowledge, give back, be forgotten; returns whether it was acked."""
-        keys = [self._keys.landing(worker), self._keys.record(worker)]
-        acked, _ = self._run("leave", keys, [worker, *finished])
+        keys = [self._keys.landing(worker), self._keys.record(worker), self._keys.results]
+        acked, _ = self._run("leave", keys, [worker, *finished, result, self._results_kept])
         return bool(acked)
 
     def server_started_ms(self, now_ms: int) -> int | None:

@@ -11,18 +11,23 @@ from image_worker.imaging import Rendered
 
 
 def written(rendered: Rendered, outputs: Sequence[PurePosixPath]) -> bytes:
-    """Write the report as JSON, one rendition per output, in the job's order."""
-    document: dict[str, object] = {
+    """Write the report as JSON."""
+    return json.dumps(document(rendered, outputs), ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def document(rendered: Rendered, outputs: Sequence[PurePosixPath]) -> dict[str, object]:
+    """Say what was made, one rendition per output, in the job's order."""
+    said: dict[str, object] = {
         "width": rendered.source_width,
         "height": rendered.source_height,
         "format": rendered.source_format.lower(),
     }
     if rendered.look is not None:
-        document |= {
+        said |= {
             "dominant_colour": rendered.look.dominant,
             "blurhash": rendered.look.blurhash,
         }
-    document["renditions"] = [
+    said["renditions"] = [
         {
             "preset": rendition.preset.name or None,
             "file": str(output),
@@ -35,4 +40,4 @@ def written(rendered: Rendered, outputs: Sequence[PurePosixPath]) -> bytes:
         }
         for rendition, output in zip(rendered.renditions, outputs, strict=True)
     ]
-    return json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n"
+    return said

@@ -79,6 +79,8 @@ class ImageSettings:
     """A photo with more is refused from its header: 200 million take 800 MB to decode."""
     max_file_bytes: int = 512 << 20
     """A file with more is refused before it is read."""
+    results_kept: int = 0
+    """How many results the list of results keeps; with 0 there is none."""
     memory_bytes: int = 1024 << 20
     """A child that would take more address space fails its job; else the kernel kills it."""
 
@@ -221,6 +223,7 @@ def _images(reader: _Reader) -> ImageSettings:
         job_timeout=reader.seconds("JOB_TIMEOUT_SECONDS", 120, least=1, most=86_400),
         presets=reader.parsed("PRESETS", "{}", Presets(), parse_json),
         presets_file=_path(reader.optional("PRESETS_FILE")),
+        results_kept=reader.integer("RESULTS_KEPT", 0, least=0, most=1_000_000),
         memory_bytes=reader.integer("CHILD_MEMORY_MEGABYTES", 1024, least=256, most=1 << 20) << 20,
     )
 

@@ -159,7 +159,12 @@ class Supervisor:
 
     def _leases(self, who: str) -> Leases:
         client = connect(self._settings.redis, f"image-worker:{who}")
-        return Leases(client, self._settings.keys, self._settings.lease)
+        return Leases(
+            client,
+            self._settings.keys,
+            self._settings.lease,
+            results_kept=self._settings.images.results_kept,
+        )
 
     def _describe(self, worker: Worker) -> dict[str, str]:
         """Say what a worker's record in Redis shall hold."""

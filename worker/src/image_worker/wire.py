@@ -41,6 +41,8 @@ class Done:
     width: int
     height: int
     output_bytes: int
+    result: dict[str, object] | None = None
+    """What goes to the list of results; none if nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)

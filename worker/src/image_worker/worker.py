@@ -12,7 +12,7 @@ from datetime import timedelta
 from random import Random
 from typing import assert_never
 
-from image_worker import job, keeper, telemetry, wire
+from image_worker import job, keeper, results, telemetry, wire
 from image_worker.backoff import Backoff
 from image_worker.errors import QueueUnavailable, RejectedJob
 from image_worker.keeper import Keeper
@@ -68,6 +68,7 @@ class Worker:
         self._claims = 0
         self._held: str | None = None
         self._finished = NOTHING_FINISHED
+        self._result = ""
         self._claim_unanswered = False
         self._trouble = Backoff(
             base_seconds=REDIS_BASE_SECONDS, cap_seconds=REDIS_CAP_SECONDS, chance=chance
@@ -115,6 +116,7 @@ class Worker:
                 self.id,
                 self._token,
                 finished=self._finished,
+                result=self._result,
                 # Waiting retries and new jobs take turns, so that neither starves.
                 retries_first=self._claims % 2 == 0,
             )
@@ -165,6 +167,8 @@ class Worker:
         )
         if verdict.action is Action.ACK:
             self._finished = (lease.name, round(seconds * 1000))
+            if isinstance(result, wire.Done):
+                self._result = results.entry(lease.job_id, result)
             settled = None
         else:
             settled = self._settle(lease, verdict)
@@ -225,6 +229,7 @@ class Worker:
                 lease=lease,
             )
         self._finished = NOTHING_FINISHED
+        self._result = ""
         self._held = None
         self._claim_unanswered = False
 
@@ -235,7 +240,7 @@ class Worker:
             try:
                 if self._claim_unanswered:  # it may have been granted a job all the same
                     self._leases.release(self._token)
-                acked = self._leases.leave(self.id, self._finished)
+                acked = self._leases.leave(self.id, self._finished, self._result)
             except QueueUnavailable as error:
                 self._claim_unanswered = True
                 if self._finished == NOTHING_FINISHED or self._stop.hurried.is_set():

@@ -1,12 +1,13 @@
 -- Acknowledge the last job, stay alive, and take the next one.
--- KEYS 8 landing of the worker
--- ARGV worker, token, lease_ms, finished lease or '', its busy_ms, 'retry' or 'new': which first
+-- KEYS 8 landing of the worker, 9 results
+-- ARGV worker, token, lease_ms, finished lease or '', its busy_ms, 'retry' or 'new': which first,
+--   what came of the finished job or '', how many results are kept
 -- Reply {acked, 'job', envelope, 0} | {acked, 'none', '', ms until a retry is due or -1}
 --     | {acked, 'spent', '', 0}: this token's job was lost to others; come with a fresh one
-local worker, token, lease_ms, finished, busy_ms, first = unpack(ARGV)
+local worker, token, lease_ms, finished, busy_ms, first, result, kept = unpack(ARGV)
 local landing = KEYS[8]
 local now = now_ms()
-local acked = ack(finished, busy_ms)
+local acked = ack(finished, busy_ms, KEYS[9], result, kept)
 redis.call('ZADD', key.workers, now + lease_ms, worker)
 
 local function grant(envelope)

@@ -81,9 +81,15 @@ local function empty_landing(landing, limit)
   return moved
 end
 
--- Acknowledge a lease: 1 if it was still ours, 0 if others have the job by now.
-local function ack(lease, busy_ms)
+-- Acknowledge a lease: 1 if it was still ours, 0 if others have the job by now.  What came of it
+-- goes to the end of the list of results, which keeps the latest `kept`; in the same call, so that
+-- each acknowledged job is in it once.
+local function ack(lease, busy_ms, results, result, kept)
   if lease == '' or redis.call('ZREM', key.inflight, lease) == 0 then return 0 end
+  if result ~= '' then
+    redis.call('RPUSH', results, result)
+    redis.call('LTRIM', results, -kept, -1)
+  end
   redis.call('HDEL', key.jobs, lease)
   count('done', 1)
   count('busy_ms', busy_ms)
