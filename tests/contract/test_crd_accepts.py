@@ -87,6 +87,7 @@ def test_a_half_written_object_gets_the_defaults_of_its_other_fields(
         ("spec.cpu", {"policy": "Shared", "request": "0.125"}),
         ("spec.cpu", {"policy": "Shared", "request": "300"}),
         ("spec.cpu", {"cores": 256}),
+        ("spec.cpu", {"cores": 4, "threadsPerCore": 2}),
         ("spec.memory", "16Mi"),
         ("spec.memory", "1.5Gi"),
         ("spec.memory", "2e9"),

@@ -139,6 +139,15 @@ MISTAKES = {
     "cores with Shared": Mistake(
         SHARED | {f"{CPU}.cores": 1}, f"{CPU}.cores", "remove it and set spec.cpu.request"
     ),
+    "hardware threads with Shared": Mistake(
+        SHARED | {f"{CPU}.threadsPerCore": 2}, f"{CPU}.threadsPerCore", "remove it"
+    ),
+    "half a physical core": Mistake(
+        {f"{CPU}.threadsPerCore": 2}, f"{CPU}.cores", "with threadsPerCore 2 write cores: 2, 4, 6"
+    ),
+    "a core and a half": Mistake(
+        {f"{CPU}.threadsPerCore": 2, f"{CPU}.cores": 3}, f"{CPU}.cores", "must be a multiple"
+    ),
     "Shared without a request": Mistake({CPU: {"policy": "Shared"}}, CPU, "for example 250m"),
     "a request that is no quantity": Mistake(
         SHARED | {f"{CPU}.request": "a quarter"}, f"{CPU}.request", "for example 250m, 0.5 or 2"

@@ -50,7 +50,7 @@ def main() -> None:
     """Serve as the real child does."""
     child.die_with_parent()
     if "--cpu" in sys.argv:
-        cores.pin(int(sys.argv[-1]))
+        cores.pin({int(sys.argv[-1])})
     images = settings.read_images(os.environ)
     with socket.socket(fileno=0) as stream:
         child.serve(stream, lambda raw: process(raw, images))

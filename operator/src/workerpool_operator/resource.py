@@ -55,6 +55,8 @@ class Cpu:
     """Whole cores of its own (`Exclusive`), or `None` (`Shared`)."""
     request: str | None
     """A Kubernetes quantity (`Shared`), or `None` (`Exclusive`)."""
+    threads_per_core: int = 1
+    """Cores, as Kubernetes counts them, that one worker process is given."""
 
     @property
     def policy(self) -> str:
@@ -107,6 +109,7 @@ def parse(body: Mapping[str, Any]) -> Pool:
     redis, secret = queue["redis"], queue["redis"].get("secretRef")
     exclusive = cpu["policy"].text() == "Exclusive"
     cores = cpu.get("cores", 1).number() if exclusive else None
+    threads = max(1, cpu.get("threadsPerCore", 1).number())
     url, target = redis["url"], spec.get("target", DEFAULT_TARGET)
     drains, hurries = "drainSeconds" in target.mapping(), "maxWaitSeconds" in target.mapping()
     template = spec.get("template", {})
@@ -119,7 +122,7 @@ def parse(body: Mapping[str, Any]) -> Pool:
             min_replicas=spec["minReplicas"].number(),
             max_replicas=spec["maxReplicas"].number(),
             backlog_per_replica=1 if drains else target["backlogPerReplica"].number(),
-            workers_per_replica=cores or 1,
+            workers_per_replica=max(1, (cores or 1) // threads),
             stabilization=spec["scaleDown"]["stabilizationSeconds"].seconds(),
             paused=bool(spec.get("paused", default=False).value),
             drain=target["drainSeconds"].seconds() if drains else None,
@@ -132,7 +135,7 @@ def parse(body: Mapping[str, Any]) -> Pool:
             Key(key.namespace, secret["name"].text()) if secret.value is not None else None,
         ),
         redis_url=url.text(),
-        cpu=Cpu(cores, None if exclusive else cpu["request"].text()),
+        cpu=Cpu(cores, None if exclusive else cpu["request"].text(), threads),
         memory=spec["memory"].text(),
         job=Job(job["timeoutSeconds"].seconds(), job["maxAttempts"].number()),
         template=MappingProxyType(template.mapping()),

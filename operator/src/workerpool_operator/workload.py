@@ -186,6 +186,9 @@ def _environment(pool: Pool) -> list[Manifest]:
         "WORKERPOOL_NAMESPACE": pool.key.namespace,
         "WORKERPOOL_POOL": pool.key.name,
     }
+    if pool.cpu.cores is not None:
+        plain["WORKERPOOL_CORES"] = str(pool.cpu.cores)
+        plain["WORKERPOOL_THREADS_PER_CORE"] = str(pool.cpu.threads_per_core)
     fields = {"WORKERPOOL_POD": "metadata.name", "WORKERPOOL_NODE": "spec.nodeName"}
     variables: list[Manifest] = [{"name": n, "value": v} for n, v in plain.items()]
     variables += [

@@ -7,13 +7,14 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from support import planned_supervisor
 from support.pictures import encoded, jpeg, picture
 from support.queue_state import QueueState
 from support.redis_server import RedisServer
-from support.supervisor import Supervisor
+from support.supervisor import COMMAND, Supervisor
 from support.waiting import eventually
 
 
@@ -390,6 +391,43 @@ def test_an_exclusive_pod_pins_one_child_to_each_core(
         eventually(lambda: len(queue.members("workers")) == len(cores), what="all workers known")
         records = [queue.record(worker) for worker in queue.members("workers")]
         assert sorted(int(record["cpu"]) for record in records) == cores
+
+
+def test_children_follow_when_other_cores_are_granted(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("needs two cores to tell apart")
+    first, second = cores[:2]
+    put(tmp_path, "a.jpg")
+    on_first = ("taskset", "--cpu-list", str(first), *COMMAND)
+    with Supervisor(server.url, tmp_path, command=on_first, cpu_policy="Exclusive") as supervisor:
+        supervisor.await_ready()
+        (child,) = eventually(supervisor.children, "the child")
+        assert os.sched_getaffinity(child) == {first}
+
+        os.sched_setaffinity(supervisor.pid, {second})
+        eventually(
+            lambda: os.sched_getaffinity(child) == {second},
+            what=lambda: f"a child on core {second}; it logged {supervisor.log}",
+        )
+        assert supervisor.lines(
+            f"the cores have changed: one process pinned to each of the cores [{second}]"
+        )
+        os.sched_setaffinity(child, {first})  # as somebody who means well might do
+        eventually(lambda: os.sched_getaffinity(child) == {second}, what="its being put back")
+        queue.push(job("a.jpg"))
+        await_quiet(queue, done=1)
+        os.kill(child, signal.SIGKILL)
+        (heir,) = eventually(
+            lambda: [one for one in supervisor.children() if one != child], "the next child"
+        )
+        eventually(lambda: os.sched_getaffinity(heir) == {second}, what="its being there, too")
+        (worker,) = queue.members("workers")
+        eventually(
+            lambda: queue.record(worker)["cpu"] == str(second), what="a record that says so"
+        )
 
 
 def test_a_child_has_no_credential_in_its_environment(

@@ -51,7 +51,7 @@ def test_a_pool_with_everything_written_out() -> None:
                 "spec.maxReplicas": 40,
                 "spec.target": {"backlogPerReplica": 7},
                 "spec.scaleDown.stabilizationSeconds": 0,
-                "spec.cpu": {"policy": "Exclusive", "cores": 4},
+                "spec.cpu": {"policy": "Exclusive", "cores": 4, "threadsPerCore": 2},
                 "spec.memory": "2Gi",
                 "spec.job": {"timeoutSeconds": 9, "maxAttempts": 1},
                 "spec.paused": True,
@@ -60,10 +60,10 @@ def test_a_pool_with_everything_written_out() -> None:
         )
     )
 
-    assert pool.policy == Policy(2, 40, 7, 4, timedelta(0), paused=True)
+    assert pool.policy == Policy(2, 40, 7, 2, timedelta(0), paused=True)
     assert pool.endpoint == Endpoint("rediss://cache.example.com:6380/3", Key("shop", "redis"))
     assert pool.endpoint.tls
-    assert pool.cpu == Cpu(4, None)
+    assert pool.cpu == Cpu(4, None, threads_per_core=2)
     assert (pool.memory, pool.job) == ("2Gi", Job(timedelta(seconds=9), 1))
     assert pool.template["spec"]["containers"][0]["image"] == "i"
 

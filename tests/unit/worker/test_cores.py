@@ -2,10 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from image_worker.cores import Grant, granted, plan
-from image_worker.settings import CpuPolicy
+from image_worker.cores import Grant, Layout, granted, plan, relaid, throttling
+from image_worker.machine import Topology
+from image_worker.settings import CpuPolicy, CpuSettings
 
 EXCLUSIVE, SHARED = CpuPolicy.EXCLUSIVE, CpuPolicy.SHARED
+PLAIN = Topology()
+HYPER_THREADED = Topology({cpu: frozenset({cpu % 4, cpu % 4 + 4}) for cpu in range(8)})
+"""Four cores of two threads: 0 and 4 are one."""
 
 
 @pytest.mark.parametrize(
@@ -31,14 +35,72 @@ def test_children_are_laid_on_the_cores_that_were_really_given(
     *,
     pinned: bool,
 ) -> None:
-    layout = plan(policy, Grant(frozenset(cpus), quota))
+    layout = plan(CpuSettings(policy), Grant(frozenset(cpus), quota), PLAIN)
     assert layout.slots == slots
     assert layout.pinned is pinned
+    assert not layout.spare
 
 
 def test_an_exclusive_pool_without_exclusive_cores_says_what_to_look_at() -> None:
-    layout = plan(EXCLUSIVE, Grant(frozenset(range(4)), 1.0))
+    layout = plan(CpuSettings(EXCLUSIVE), Grant(frozenset(range(4)), 1.0), PLAIN)
     assert "CPU manager static" in layout.sentence
+
+
+@pytest.mark.parametrize(
+    ("cores", "slots"), [(None, tuple(range(8))), (8, tuple(range(8))), (2, (None, None))]
+)
+def test_more_cores_than_were_asked_for_are_nobodys_own(
+    cores: int | None, slots: tuple[int | None, ...]
+) -> None:
+    """A kubelet that sets no quota and gives no cores away shows a pod all of the node's."""
+    grant = Grant(frozenset(range(8)), None)
+    assert plan(CpuSettings(EXCLUSIVE, cores), grant, PLAIN).slots == slots
+
+
+@pytest.mark.parametrize(
+    ("cpus", "threads", "slots", "spare"),
+    [
+        ({0, 4}, 2, (0,), {4}),
+        ({0, 4, 1, 5}, 2, (0, 1), {4, 5}),
+        ({0, 4, 1, 5}, 1, (0, 1, 4, 5), set()),
+        ({0, 1}, 2, (0, 1), set()),  # halves of two cores: no second thread of either is ours
+        ({2, 6, 3}, 2, (2, 3), {6}),
+        ({0, 4}, 4, (0,), {4}),
+    ],
+)
+def test_one_process_per_physical_core_leaves_its_other_thread_to_the_supervisor(
+    cpus: set[int], threads: int, slots: tuple[int, ...], spare: set[int]
+) -> None:
+    wish = CpuSettings(EXCLUSIVE, threads_per_core=threads)
+    layout = plan(wish, Grant(frozenset(cpus), None), HYPER_THREADED)
+    assert layout.slots == slots
+    assert set(layout.spare) == spare
+
+
+@pytest.mark.parametrize(
+    ("fresh", "before", "slots", "spare"),
+    [
+        ((0, 1), (0, 1), (0, 1), set()),
+        ((1, 2), (0, 1), (2, 1), set()),  # who can stay stays
+        ((2, 3), (0, 1), (2, 3), set()),
+        ((0,), (0, 1), (0, 0), set()),
+        ((5,), (0, 1, 2), (5, 5, 5), set()),
+        ((0, 1, 2), (1,), (1,), {0, 2}),
+        ((None,), (0, 1), (None, None), set()),
+        ((3, 4), (None, None), (3, 4), set()),
+    ],
+)
+def test_when_cores_change_as_few_children_as_possible_move(
+    fresh: tuple[int | None, ...],
+    before: tuple[int | None, ...],
+    slots: tuple[int | None, ...],
+    spare: set[int],
+) -> None:
+    layout = relaid(Layout(fresh, "words"), before)
+    assert layout.slots == slots
+    assert set(layout.spare) == spare
+    assert ("restart" in layout.sentence) is (len(fresh) != len(before) and None not in fresh)
+    assert layout.pinned is (None not in slots and len(set(slots)) == len(slots))
 
 
 @pytest.mark.parametrize(
@@ -50,14 +112,62 @@ def test_an_exclusive_pool_without_exclusive_cores_says_what_to_look_at() -> Non
         ({"cpu.max": "200000 100000\n"}, 2.0),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
         ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1.5),
+        # Outside a container our own cgroup lies deeper.
+        ({"system.slice/w.service/cpu.max": "50000 100000\n"}, 0.5),
+        ({"cpu/w/cpu.cfs_quota_us": "50000\n", "cpu/w/cpu.cfs_period_us": "100000\n"}, 0.5),
     ],
 )
 def test_the_quota_of_either_cgroup_version_is_read(
     tmp_path: Path, files: dict[str, str], quota: float | None
 ) -> None:
+    grant = granted(*kernel(tmp_path, files))
+    assert grant.quota_cores == quota
+    assert grant.cpus
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cpuset.cpus.effective",
+        "system.slice/w.service/cpuset.cpus.effective",
+        "cpuset/cpuset.cpus",
+        "cpuset/w/cpuset.effective_cpus",
+    ],
+)
+def test_the_cpuset_of_either_cgroup_version_narrows_the_affinity(
+    tmp_path: Path, name: str
+) -> None:
+    all_of_them = sorted(granted(tmp_path, tmp_path / "own").cpus)
+    files = kernel(tmp_path, {name: f"{all_of_them[0]}\n"})
+    assert granted(*files).cpus == {all_of_them[0]}
+
+
+def test_a_cpuset_that_cannot_be_ours_is_ignored(tmp_path: Path) -> None:
+    files = kernel(tmp_path, {"cpuset.cpus.effective": "4095\n"})
+    assert granted(*files).cpus == granted(tmp_path, tmp_path / "own").cpus
+
+
+@pytest.mark.parametrize(
+    ("files", "seconds"),
+    [
+        ({}, None),
+        ({"cpu.stat": "usage_usec 1\nnr_periods 9\nthrottled_usec 2500000\n"}, 2.5),
+        ({"cpu.stat": "usage_usec 1\nuser_usec 1\n"}, None),  # no quota, no such lines
+        ({"cpu/cpu.stat": "nr_periods 9\nthrottled_time 1500000000\n"}, 1.5),
+    ],
+)
+def test_the_time_a_quota_held_us_back_is_read(
+    tmp_path: Path, files: dict[str, str], seconds: float | None
+) -> None:
+    assert throttling(*kernel(tmp_path, files)) == seconds
+
+
+def kernel(folder: Path, files: dict[str, str]) -> tuple[Path, Path]:
+    """Write what a kernel would show, and return where."""
     for name, text in files.items():
-        file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    assert granted(tmp_path).quota_cores == quota
-    assert granted(tmp_path).cpus
+    own = folder / "own"
+    own.write_text("4:cpuset:/w\n2:cpu,cpuacct:/w\n0::/system.slice/w.service\n")
+    return folder, own

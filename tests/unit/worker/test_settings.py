@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from image_worker.errors import ConfigError
-from image_worker.settings import CpuPolicy, LogFormat, Sentinels, read, read_images
+from image_worker.settings import CpuPolicy, CpuSettings, LogFormat, Sentinels, read, read_images
 
 LEAST = {"WORKERPOOL_QUEUE": "queue:images", "WORKERPOOL_REDIS_URL": "redis://redis:6379/0"}
 
@@ -18,7 +18,7 @@ def test_two_variables_are_enough() -> None:
     assert settings.job_timeout == timedelta(seconds=120)
     assert settings.max_attempts == 5
     assert settings.lease == timedelta(seconds=15)
-    assert settings.cpu_policy is CpuPolicy.SHARED
+    assert settings.cpu == CpuSettings(CpuPolicy.SHARED)
     assert settings.images.input_dir == Path("/photos/in")
     assert settings.images.output_dir == Path("/photos/out")
     assert settings.images.longest_side == 256
@@ -58,6 +58,8 @@ def test_every_variable_is_read() -> None:
             "WORKERPOOL_POOL": "images",
             "WORKERPOOL_POD": "images-worker-1",
             "WORKERPOOL_NODE": "node-1",
+            "WORKERPOOL_CORES": "4",
+            "WORKERPOOL_THREADS_PER_CORE": "2",
             "WORKERPOOL_INPUT_DIR": "/in",
             "WORKERPOOL_OUTPUT_DIR": "/out",
             "WORKERPOOL_THUMBNAIL_PIXELS": "1024",
@@ -74,7 +76,7 @@ def test_every_variable_is_read() -> None:
     assert settings.job_timeout == timedelta(seconds=30)
     assert settings.max_attempts == 3
     assert settings.lease == timedelta(seconds=5)
-    assert settings.cpu_policy is CpuPolicy.EXCLUSIVE
+    assert settings.cpu == CpuSettings(CpuPolicy.EXCLUSIVE, cores=4, threads_per_core=2)
     assert settings.origin.namespace == "photos"
     assert settings.origin.pool == "images"
     assert settings.origin.pod == "images-worker-1"
@@ -97,6 +99,8 @@ def test_every_variable_is_read() -> None:
         ("QUEUE", "a{}b", "exactly one hash tag"),
         ("REDIS_URL", "", "redis://redis:6379/0"),
         ("REDIS_URL", "http://redis", "redis://redis:6379/0"),
+        ("CORES", "2.5", "a whole number"),
+        ("THREADS_PER_CORE", "0", "from 1 to 8"),
         ("REDIS_URL", "redis://", "the host is missing"),
         ("REDIS_URL", "redis://user:secret@redis", "REDIS_USERNAME and REDIS_PASSWORD"),
         ("REDIS_URL", "redis://redis:99999", "Port out of range"),

@@ -100,7 +100,7 @@ def main() -> int:
     match sys.argv[1:]:
         case ["--cpu", cpu]:
             try:
-                cores.pin(int(cpu))
+                cores.pin({int(cpu)})
             except OSError as error:
                 # A core may be taken away while the pod lives; better unpinned than not at all.
                 sys.stderr.write(f"cannot be pinned to core {cpu}: {error.strerror}\n")

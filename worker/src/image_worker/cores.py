@@ -1,16 +1,20 @@
 """Which cores this process was really given, and how its children are laid on them.
 
-It knows the kernel's affinity and CFS quota; it must not know Redis or images.
+It knows the kernel's affinity, cpusets and CFS quota; it must not know Redis or images.
 """
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from image_worker.settings import CpuPolicy
+from image_worker.machine import Topology, parse_list, write_list
+from image_worker.settings import CpuPolicy, CpuSettings
 
 CGROUP = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+LINE_PARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,54 +27,165 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One entry per child: the core it is pinned to, or None where nothing may be promised."""
+    """One slot per child: the CPU it is pinned to, or None where nothing may be promised."""
 
     slots: tuple[int | None, ...]
     sentence: str
+    spare: frozenset[int] = frozenset()
+    """Granted, and no child's: room for what the supervisor does itself."""
 
     @property
     def pinned(self) -> bool:
         """Say whether each child has a core to itself."""
-        return None not in self.slots
+        return None not in self.slots and len(set(self.slots)) == len(self.slots)
 
 
-def granted(cgroup: Path = CGROUP) -> Grant:
-    """Ask the kernel, not the manifest."""
-    return Grant(cpus=frozenset(os.sched_getaffinity(0)), quota_cores=_quota_cores(cgroup))
+def granted(cgroup: Path = CGROUP, own: Path = OWN_CGROUP) -> Grant:
+    """Ask the kernel, not the manifest; call from the main thread, which is never pinned."""
+    folders = _folders(cgroup, own)
+    affinity = frozenset(os.sched_getaffinity(0))
+    cpuset = _cpuset(folders)
+    # Outside a container the folder may be another's: then only the affinity counts.
+    return Grant(cpus=affinity & cpuset or affinity, quota_cores=_quota_cores(folders))
 
 
-def plan(policy: CpuPolicy, grant: Grant) -> Layout:
-    """Lay one child on each whole core of an exclusive grant; else claim nothing."""
-    if policy is CpuPolicy.SHARED:
+def plan(wish: CpuSettings, grant: Grant, topology: Topology) -> Layout:
+    """Lay one child on each core of an exclusive grant; else claim nothing."""
+    if wish.policy is CpuPolicy.SHARED:
         return Layout((None,), "one process, on whichever core is free (policy Shared)")
-    cpus = sorted(grant.cpus)
-    if grant.quota_cores is not None and grant.quota_cores < len(cpus):
-        # A quota below the affinity means that the cores are shared in time with others.
-        count = max(1, math.floor(grant.quota_cores))
+    cores = _physical(grant.cpus, topology, wish.threads_per_core)
+    most = min(
+        (limit for limit in (grant.quota_cores, wish.cores) if limit is not None),
+        default=math.inf,
+    )
+    if most < len(grant.cpus):
+        # More cores than were asked for, or than the quota pays, are no cores of our own.
+        count = max(1, math.floor(most) // wish.threads_per_core)
         return Layout(
             (None,) * count,
-            f"{count} process(es), not pinned: a quota of {grant.quota_cores:g} over "
-            f"{len(cpus)} cores is no exclusive grant; is the kubelet's CPU manager static "
-            "and the pod Guaranteed?",
+            f"{count} process(es), not pinned: {most:g} over {len(grant.cpus)} cores is no "
+            "exclusive grant; is the kubelet's CPU manager static and the pod Guaranteed?",
         )
-    return Layout(tuple(cpus), f"one process pinned to each of the cores {cpus}")
+    slots = tuple(core[0] for core in cores)
+    spare = grant.cpus - set(slots)
+    rest = f"; the supervisor keeps to {write_list(spare)}" if spare else ""
+    return Layout(slots, f"one process pinned to each of the cores {list(slots)}{rest}", spare)
 
 
-def pin(cpu: int) -> None:
-    """Bind the calling process to one core."""
-    os.sched_setaffinity(0, {cpu})
+def relaid(layout: Layout, before: tuple[int | None, ...]) -> Layout:
+    """Lay the children that there are as `layout` wants, moving as few as possible.
+
+    The number of children stays: too few cores are shared, and cores too many left to the
+    supervisor, until a restart; the sentence says so.
+    """
+    wanted = [cpu for cpu in layout.slots if cpu is not None]
+    if len(wanted) < len(layout.slots):
+        return replace(layout, slots=(None,) * len(before))
+    free = [cpu for cpu in wanted if cpu not in before]
+    slots: list[int] = []
+    for number, cpu in enumerate(before):
+        if cpu is not None and cpu in wanted and cpu not in slots:
+            slots.append(cpu)
+        elif free:
+            slots.append(free.pop(0))
+        else:
+            slots.append(wanted[number % len(wanted)])
+    sentence = layout.sentence
+    if len(wanted) != len(before):
+        sentence = (
+            f"{len(before)} process(es) on the cores {sorted(set(slots))}; a restart would "
+            f"run {len(wanted)}, one for each core"
+        )
+    return Layout(tuple(slots), sentence, layout.spare | (set(wanted) - set(slots)))
 
 
-def _quota_cores(cgroup: Path) -> float | None:
-    """Read cgroup v2's cpu.max, or v1's pair of files; absent and unlimited are both None."""
+def pin(cpus: Iterable[int], task: int = 0) -> None:
+    """Bind a thread, by default the calling one, to these CPUs."""
+    os.sched_setaffinity(task, cpus)
+
+
+def affinity(task: int) -> frozenset[int]:
+    """Return where a thread may run."""
+    return frozenset(os.sched_getaffinity(task))
+
+
+def _physical(cpus: frozenset[int], topology: Topology, threads: int) -> list[tuple[int, ...]]:
+    """Part the CPUs into cores of at most so many hardware threads, lowest first."""
+    cores: list[tuple[int, ...]] = []
+    left = set(cpus)
+    while left:
+        together = sorted(topology.siblings_of(min(left)) & left)
+        cores.append(tuple(together[:threads]))
+        left -= set(cores[-1])
+    return cores
+
+
+def _folders(cgroup: Path, own: Path) -> dict[str, list[Path]]:
+    """Return where each controller's files of our cgroup may lie, the likeliest first.
+
+    In a container the root of the mount is ours already; elsewhere our path leads down from it.
+    """
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        lines = []
+    paths = {
+        controller: path.lstrip("/")
+        for _, controllers, path in (line for line in lines if len(line) == LINE_PARTS)
+        for controller in controllers.split(",")
+    }
+    unified = [cgroup / paths.get("", ""), cgroup]
+    return {
+        "": unified,
+        **{
+            name: [cgroup / name / paths.get(name, ""), cgroup / name]
+            for name in ("cpu", "cpuset")
+        },
+    }
+
+
+def _first(folders: Iterable[Path], *names: str) -> str | None:
+    for folder in folders:
+        for name in names:
+            try:
+                return (folder / name).read_text().strip()
+            except OSError:
+                continue
+    return None
+
+
+def _cpuset(folders: dict[str, list[Path]]) -> frozenset[int]:
+    """Read cgroup v2's effective cpuset, or v1's; unknown and empty are both empty."""
+    text = _first(folders[""], "cpuset.cpus.effective")
+    if text is None:
+        text = _first(folders["cpuset"], "cpuset.effective_cpus", "cpuset.cpus")
+    return parse_list(text or "")
+
+
+def _quota_cores(folders: dict[str, list[Path]]) -> float | None:
+    """Read cgroup v2's cpu.max, or v1's pair of files; absent and unlimited are both None."""
+    text = _first(folders[""], "cpu.max")
+    if text is None:
+        quota = _first(folders["cpu"], "cpu.cfs_quota_us")
+        period = _first(folders["cpu"], "cpu.cfs_period_us")
+        if quota is None or period is None:
             return None
+    else:
+        quota, _, period = text.partition(" ")
     if quota in {"max", "-1"}:
         return None
     return int(quota) / int(period)
+
+
+def throttling(cgroup: Path = CGROUP, own: Path = OWN_CGROUP) -> float | None:
+    """Return the seconds for which our cgroup's quota has held us back so far."""
+    folders = _folders(cgroup, own)
+    text = _first(folders[""], "cpu.stat")
+    if text is None or "throttled" not in text:
+        text = _first(folders["cpu"], "cpu.stat")
+    fields = dict(line.split(" ", 1) for line in (text or "").splitlines() if " " in line)
+    if "throttled_usec" in fields:
+        return int(fields["throttled_usec"]) / 1e6
+    if "throttled_time" in fields:
+        return int(fields["throttled_time"]) / 1e9
+    return None

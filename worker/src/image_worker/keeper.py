@@ -14,9 +14,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 
-from image_worker import wire
+from image_worker import cores, wire
 from image_worker.backoff import Backoff
 
 CHILD_COMMAND = (sys.executable, "-m", "image_worker.child")
@@ -75,6 +76,15 @@ class _Child:
             if not self._reaped:
                 os.kill(self.pid, signal.SIGKILL)
 
+    def lay(self, cpus: frozenset[int]) -> bool:
+        """Bind it to these CPUs; returns whether it ran elsewhere until now."""
+        with self._lock:
+            if self._reaped or cores.affinity(self.pid) == cpus:
+                return False
+            for task in Path(f"/proc/{self.pid}/task").iterdir():
+                cores.pin(cpus, int(task.name))
+            return True
+
     def bury(self) -> None:
         """Wait for the death, then free the number."""
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
@@ -99,7 +109,8 @@ class Keeper:
         command: tuple[str, ...] = CHILD_COMMAND,
     ) -> None:
         self.cpu = cpu
-        self._command = command if cpu is None else (*command, "--cpu", str(cpu))
+        """The core of the next child; the present one's, too, once it is laid there."""
+        self._command = command
         self._environ = dict(environ)
         self._on_start = on_start
         self._on_death = on_death
@@ -108,13 +119,22 @@ class Keeper:
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._child: _Child | None = None
-        self._thread = threading.Thread(target=self._keep, name=f"keeper-{cpu}", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
 
     @property
     def pid(self) -> int | None:
         """The present child's process id."""
         child = self._child
         return child.pid if child else None
+
+    def lay(self, cpus: frozenset[int]) -> bool:
+        """Bind the present child to these CPUs; returns whether it had to be moved."""
+        child = self._child
+        try:
+            # A child that is not ready yet pins itself.
+            return child is not None and child.ready is not None and child.lay(cpus)
+        except OSError:
+            return False  # it is just ending, or the cores are just being taken away
 
     def start(self) -> None:
         """Start the first child."""
@@ -196,13 +216,15 @@ class Keeper:
                 self._stopping.wait(self._backoff.next_seconds())
 
     def _spawn(self) -> _Child:
+        cpu = self.cpu
+        command = self._command if cpu is None else (*self._command, "--cpu", str(cpu))
         ours, theirs = socket.socketpair()
         with theirs:
             # The signal mask is inherited on purpose: what ends the supervisor (SIGTERM, or
             # Ctrl-C for the whole terminal) must not end the child in the middle of a job.
             pid = os.posix_spawn(
-                self._command[0],
-                self._command,
+                command[0],
+                command,
                 self._environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
             )

@@ -20,6 +20,7 @@ from image_worker.presets import read as read_presets
 PREFIX = "WORKERPOOL_"
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 MAX_PORT = 65535
+MAX_CORES = 4096
 SENTINEL_PORT = 26379
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 T = TypeVar("T")
@@ -38,6 +39,17 @@ class LogFormat(StrEnum):
 
     JSON = "json"
     TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class CpuSettings:
+    """Which cores the pool promised; whether it kept that is the kernel's to say."""
+
+    policy: CpuPolicy
+    cores: int | None = None
+    """How many the pod asked for; with more than that granted, none is our own. None: all."""
+    threads_per_core: int = 1
+    """CPUs of one physical core that make room for one process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,7 @@ class Settings:
     """Failed attempts after which a job is buried."""
     lease: timedelta
     """A job whose worker is silent for this long belongs to others; one value per queue."""
-    cpu_policy: CpuPolicy
+    cpu: CpuSettings
     http_port: int
     """Where health and metrics are served; 0 takes any free port."""
     log_level: str
@@ -139,7 +151,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         job_timeout=images.job_timeout,
         max_attempts=reader.integer("JOB_MAX_ATTEMPTS", 5, least=1, most=100),
         lease=reader.seconds("LEASE_SECONDS", 15, least=1, most=3_600),
-        cpu_policy=reader.parsed("CPU_POLICY", "Shared", CpuPolicy.SHARED, _one_of(CpuPolicy)),
+        cpu=_cpu(reader),
         http_port=reader.integer("HTTP_PORT", 8081, least=0, most=MAX_PORT),
         log_level=reader.parsed("LOG_LEVEL", "INFO", "INFO", _log_level),
         log_format=reader.parsed("LOG_FORMAT", "json", LogFormat.JSON, _one_of(LogFormat)),
@@ -226,6 +238,17 @@ def _images(reader: _Reader) -> ImageSettings:
         results_kept=reader.integer("RESULTS_KEPT", 0, least=0, most=1_000_000),
         memory_bytes=reader.integer("CHILD_MEMORY_MEGABYTES", 1024, least=256, most=1 << 20) << 20,
     )
+
+
+def _cpu(reader: _Reader) -> CpuSettings:
+    cpu = CpuSettings(
+        policy=reader.parsed("CPU_POLICY", "Shared", CpuPolicy.SHARED, _one_of(CpuPolicy)),
+        cores=reader.integer("CORES", 0, least=0, most=MAX_CORES) or None,
+        threads_per_core=reader.integer("THREADS_PER_CORE", 1, least=1, most=8),
+    )
+    if (cpu.cores or 0) % cpu.threads_per_core:
+        reader.mistake("CORES", f"is {cpu.cores}: write a multiple of THREADS_PER_CORE")
+    return cpu
 
 
 def _sentinels(reader: _Reader) -> Sentinels | None:

@@ -10,12 +10,13 @@ import signal
 from collections.abc import Callable, Mapping
 from random import Random
 
-from image_worker import cores, telemetry, wire
+from image_worker import machine, telemetry, wire
 from image_worker.endpoints import Server
 from image_worker.heart import Heart
 from image_worker.keeper import CHILD_COMMAND, Keeper
 from image_worker.leases import Leases
 from image_worker.link import connect
+from image_worker.seating import Seating
 from image_worker.settings import Settings
 from image_worker.worker import MARGIN_SECONDS, Stop, Worker
 
@@ -51,8 +52,8 @@ class Supervisor:
         self._stop = Stop()
         self._metrics = _declared(telemetry.Metrics())
         self._health = telemetry.Health(clock)
-        self._layout = cores.plan(settings.cpu_policy, cores.granted())
-        self._workers = [self._worker(cpu) for cpu in self._layout.slots]
+        self._seating = Seating(settings.cpu, machine.topology(machine.read_texts()))
+        self._workers = [self._worker(cpu) for cpu in self._seating.layout.slots]
         self._heart = Heart(
             leases=self._leases("heart"),
             lease=settings.lease,
@@ -74,7 +75,7 @@ class Supervisor:
         server = Server(self._settings.http_port, self._health, self._metrics)
         telemetry.log(
             logging.INFO,
-            f"starting: {self._layout.sentence}",
+            f"starting: {self._seating.layout.sentence}",
             queue=self._settings.keys.list,
             workers=[worker.id for worker in self._workers],
             http_port=server.port,
@@ -91,6 +92,7 @@ class Supervisor:
 
     def _until_told_to_stop(self) -> None:
         while not self._stop.draining.is_set():
+            self._seating.keep(self._workers)
             if self._received() in ENDS:
                 self._stop.draining.set()
 
@@ -182,7 +184,7 @@ class Supervisor:
     def _child_started(self, ready: wire.Ready) -> None:
         self._metrics.add("image_worker_child_starts_total")
         telemetry.log(logging.INFO, "a child is ready", pid=ready.pid, cpus=ready.cpus)
-        if self._layout.pinned and len(ready.cpus) > 1:
+        if self._seating.layout.pinned and len(ready.cpus) > 1:
             telemetry.log(logging.ERROR, "a child is not pinned", pid=ready.pid, cpus=ready.cpus)
         self._health.clear("start")
 

@@ -56,7 +56,6 @@ class Worker:
     ) -> None:
         self.id = secrets.token_hex(8)
         self.child = child
-        self._cpu = "any" if child.cpu is None else str(child.cpu)
         self._leases = leases
         self._stop = stop
         self._job_timeout = job_timeout
@@ -76,9 +75,23 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.id}", daemon=True)
 
     @property
+    def thread_id(self) -> int | None:
+        """The kernel's number of the loop's thread, once it runs."""
+        return self._thread.native_id
+
+    @property
+    def _cpu(self) -> str:
+        return "any" if self.child.cpu is None else str(self.child.cpu)
+
+    @property
     def held(self) -> str | None:
         """The lease to renew: of the running job, or of one whose ack is not through yet."""
         return self._held
+
+    def settle(self, cpu: int | None, cpus: frozenset[int]) -> bool:
+        """Have the child run on `cpu`, or on any of `cpus`; returns whether it ran elsewhere."""
+        self.child.cpu = cpu
+        return self.child.lay(cpus)
 
     def start(self) -> None:
         """Start claiming as soon as the child is ready."""
