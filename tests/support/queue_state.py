@@ -23,8 +23,9 @@ class QueueState:
     def waiting(self) -> list[bytes]:
         return list(self.client.lrange(self.list, 0, -1))
 
-    def landed(self, worker: str) -> list[bytes]:
-        return list(self.client.lrange(f"{self.prefix}land:{worker}", 0, -1))
+    @property
+    def landed(self) -> list[bytes]:
+        return list(self.client.lrange(f"{self.prefix}landing", 0, -1))
 
     def members(self, key: str) -> dict[str, float]:
         """Return a sorted set: inflight, retry, dead or workers."""
@@ -65,5 +66,7 @@ class QueueState:
 
     @property
     def quiet(self) -> bool:
-        """Say that nothing waits, is due, or runs."""
-        return not (self.waiting or self.members("retry") or self.members("inflight"))
+        """Say that nothing waits, has landed, is due, or runs."""
+        return not (
+            self.waiting or self.landed or self.members("retry") or self.members("inflight")
+        )

@@ -51,9 +51,10 @@ class Keys:
         """HASH: counters."""
         return f"{self.prefix}stats"
 
-    def landing(self, worker: str) -> str:
-        """LIST: where a blocked worker's job lies for a moment before it is claimed."""
-        return f"{self.prefix}land:{worker}"
+    @property
+    def landing(self) -> str:
+        """LIST: where a job that woke a blocked worker lies for a moment before it is claimed."""
+        return f"{self.prefix}landing"
 
     def record(self, worker: str) -> str:
         """HASH: what a worker tells of itself."""

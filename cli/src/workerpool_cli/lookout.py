@@ -3,7 +3,7 @@
 A plain list gives a job no name when it is pushed, so jobs are recognised by their bytes: one
 that somebody else pushed with the very same bytes counts as ours while it is unfinished.
 
-A look reads the list, then the landings, then the claimed and retrying jobs: the way a job goes.
+A look reads the list, then the landing, then the claimed and retrying jobs: the way a job goes.
 What moves on is met again further down.  Only a job that was claimed, and handed back to the
 head of the list by a worker that was told to stop, can slip past one look; so the end is believed
 when two looks in a row find nothing.

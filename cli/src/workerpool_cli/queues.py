@@ -16,7 +16,6 @@ from workerpool_cli.model import Deadline, Envelope, Letter, Snapshot, Stats, Wo
 
 PAGE = 500
 SCRIPT_BATCH = 100
-SNAPSHOT_TRIES = 5
 
 
 class Queue:
@@ -48,40 +47,30 @@ class Queue:
     def snapshot(self) -> Snapshot:
         """Read the whole queue at one instant."""
         keys = self.keys
-        known = {worker.id for worker in _deadlines(self._link.call(*_all(keys.workers)))}
-        for _ in range(SNAPSHOT_TRIES):
-            now = self.now_ms()
-            replies = self._link.at_once(
-                [
-                    ("LLEN", keys.list),
-                    ("ZCOUNT", keys.retry, "-inf", now),
-                    ("ZCOUNT", keys.retry, f"({now}", "+inf"),
-                    ("ZRANGE", keys.retry, 0, 0, "WITHSCORES"),
-                    ("ZCARD", keys.dead),
-                    _all(keys.inflight),
-                    _all(keys.workers),
-                    ("HMGET", keys.stats, "done", "failed", "crashed", "dead", "busy_ms"),
-                    *(("LLEN", keys.landing(worker)) for worker in sorted(known)),
-                ]
-            )
-            length, due, scheduled, first, dead, leases, workers, stats, *landed = replies
-            seen = _deadlines(workers)
-            missed = {worker.id for worker in seen} - known
-            if not missed:
-                break
-            # Who came meanwhile may hold a landed job: look again, with their landings too.
-            known |= missed
-        else:
-            raise RedisTrouble("workers come faster than they can be counted: try again")
+        now = self.now_ms()
+        replies = self._link.at_once(
+            [
+                ("LLEN", keys.list),
+                ("LLEN", keys.landing),
+                ("ZCOUNT", keys.retry, "-inf", now),
+                ("ZCOUNT", keys.retry, f"({now}", "+inf"),
+                ("ZRANGE", keys.retry, 0, 0, "WITHSCORES"),
+                ("ZCARD", keys.dead),
+                _all(keys.inflight),
+                _all(keys.workers),
+                ("HMGET", keys.stats, "done", "failed", "crashed", "dead", "busy_ms"),
+            ]
+        )
+        length, landed, due, scheduled, first, dead, leases, workers, stats = replies
         return Snapshot(
             now_ms=now,
-            waiting=length + sum(landed),
+            waiting=length + landed,
             due=due,
             scheduled=scheduled,
             next_retry_ms=_deadlines(first)[0].at_ms if first else None,
             dead=dead,
             in_flight=_deadlines(leases),
-            workers=seen,
+            workers=_deadlines(workers),
             stats=Stats(*(int(value or 0) for value in stats)),
         )
 
@@ -125,10 +114,8 @@ class Queue:
             stop -= PAGE
 
     def landed(self) -> Iterator[bytes]:
-        """Read the jobs that wait in workers' landings."""
-        workers = _names(self._link.call("ZRANGE", self.keys.workers, 0, -1))
-        for jobs in self._paged(("LRANGE", self.keys.landing(w), 0, PAGE) for w in workers):
-            yield from jobs
+        """Read the jobs that have woken a worker and are not claimed yet."""
+        yield from self._link.call("LRANGE", self.keys.landing, 0, PAGE)
 
     def letters(
         self, since: timedelta | None = None, until_ms: int | None = None

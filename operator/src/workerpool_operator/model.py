@@ -60,7 +60,7 @@ class Backlog:
     """One queue at one instant, in jobs."""
 
     waiting: int
-    """On the list, untouched."""
+    """On the list, or just off it to wake a worker; untouched."""
     due: int = 0
     """Failed before, and to be tried again now."""
     in_flight: int = 0

@@ -164,6 +164,7 @@ class TrackingConnection:
                 commands.append(("CLIENT", "CACHING", "YES"))
             commands += [
                 ("LLEN", queue),
+                ("LLEN", f"{prefix}landing"),
                 ("ZCARD", f"{prefix}inflight"),
                 ("ZCOUNT", f"{prefix}retry", "-inf", now_ms),
                 ("ZCARD", f"{prefix}retry"),
@@ -175,7 +176,7 @@ class TrackingConnection:
         self._set_clock(time)
         width = len(answers) // len(queues)
         rows = (answers[i : i + width] for i in range(0, len(answers), width))
-        return [self._backlog(row[-7:]) for row in rows]
+        return [self._backlog(row[-8:]) for row in rows]
 
     def _set_clock(self, time: Any) -> None:  # noqa: ANN401  an answer of Redis
         """Remember how far Redis' clock, which deadlines are written in, is from the loop's."""
@@ -188,10 +189,10 @@ class TrackingConnection:
         for answer in answers:
             if isinstance(answer, RedisError):
                 return describe(answer, self._address)
-        waiting, in_flight, due, retries, orphaned, workers, counters = answers
+        waiting, landed, in_flight, due, retries, orphaned, workers, counters = answers
         done, buried, busy_ms = (int(counter or 0) for counter in counters)
         return Backlog(
-            waiting=waiting,
+            waiting=waiting + landed,
             due=due,
             in_flight=in_flight,
             orphaned=orphaned,

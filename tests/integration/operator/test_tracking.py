@@ -53,6 +53,19 @@ async def test_any_name_of_a_list_is_read_and_told(
     await connection.close()
 
 
+async def test_a_job_that_has_landed_still_waits(stage: RedisStage) -> None:
+    """It has woken a worker, which may be gone: somebody must come for it."""
+    heard = Heard()
+    connection = stage.connection()
+    await connection.open(heard)
+    await connection.read([QUEUE])
+    stage.client.rpush("{queue:images}:landing", "{}")
+    stage.client.rpush(QUEUE, "{}")
+    assert await heard.something() == [QUEUE.encode()]
+    assert await connection.read([QUEUE]) == [Backlog(2)]
+    await connection.close()
+
+
 async def test_a_worker_that_waits_and_is_served_directly_is_told_of(stage: RedisStage) -> None:
     """The list never exists, from one command to the next; its length never was but zero."""
     heard = Heard()

@@ -36,6 +36,10 @@ def claimed(leases: Leases, token: str = "w-0", worker: str = "w") -> Lease:  # 
     return lease
 
 
+def claimed_nothing(leases: Leases, token: str, worker: str) -> bool:
+    return leases.claim(worker, token).lease is None
+
+
 class TestClaim:
     def test_the_first_waiting_job_is_taken_with_its_very_bytes(
         self, leases: Leases, queue: QueueState
@@ -119,9 +123,9 @@ class TestClaim:
     ) -> None:
         queue.push("landed", "second")
         assert leases.wait("w", timedelta(seconds=1))
-        assert queue.landed("w") == [b"landed"]
+        assert queue.landed == [b"landed"]
         assert claimed(leases).raw == b"landed"
-        assert queue.landed("w") == []
+        assert queue.landed == []
 
     def test_retries_and_new_jobs_can_take_turns(self, leases: Leases, queue: QueueState) -> None:
         queue.push("retried")
@@ -161,7 +165,7 @@ class TestWait:
         assert not leases.wait("w", timedelta(milliseconds=20))
         queue.push("job")
         assert leases.wait("w", timedelta(seconds=1))
-        assert queue.landed("w") == [b"job"]
+        assert queue.landed == [b"job"]
 
     def test_whoever_waits_is_known_to_the_reapers_first(
         self, leases: Leases, queue: QueueState
@@ -404,36 +408,64 @@ class TestReap:
         assert queue.client.hget(queue.prefix + "jobs", "odd") == b"no envelope at all"
 
 
-class TestRescue:
-    def test_a_silent_workers_landing_goes_back_to_the_head_in_order(
+class TestLanding:
+    """No job in it depends on the worker whom it woke."""
+
+    def test_whoever_claims_next_takes_what_woke_a_worker_that_died(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("1", "2")
+        assert leases.wait("a", timedelta(seconds=1))
+        assert claimed(leases, "b-0", "b").raw == b"1"
+        assert claimed(leases, "b-1", "b").raw == b"2"
+        assert claimed_nothing(leases, "a-0", "a")
+
+    def test_a_block_that_redis_only_reads_after_its_worker_was_struck_off_loses_nothing(
+        self, server: RedisServer, leases: Leases, queue: QueueState
+    ) -> None:
+        leases.claim("a", "a-0")
+        queue.expire("workers", "a")
+        assert leases.strike("a")
+        queue.push("1")
+        # The second half of the write that enlisted it, delayed by the network for a lease.
+        with redis.Redis.from_url(server.url) as late:
+            late.blmove(queue.list, f"{queue.prefix}landing", 1, "LEFT", "RIGHT")
+        assert queue.members("workers") == {}, "nobody knows of the worker"
+        assert claimed(leases, "b-0", "b").raw == b"1"
+
+    def test_jobs_stay_in_the_order_in_which_they_were_pushed(
         self, leases: Leases, queue: QueueState
     ) -> None:
         queue.push("1", "2", "3", "4")
-        for _ in range(3):
-            assert leases.wait("a", timedelta(seconds=1))
+        for worker in ("a", "b", "c"):
+            assert leases.wait(worker, timedelta(seconds=1))
+        assert queue.landed == [b"1", b"2", b"3"]
+        assert [claimed(leases, f"d-{n}", "d").raw for n in range(4)] == [b"1", b"2", b"3", b"4"]
+
+    def test_who_leaves_puts_it_where_it_wakes_others(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("1", "2", "3")
+        for worker in ("a", "b"):
+            assert leases.wait(worker, timedelta(seconds=1))
+        leases.leave("a")
+        assert queue.waiting == [b"1", b"2", b"3"]
+        assert queue.landed == []
+
+
+class TestStrike:
+    def test_a_silent_worker_is_forgotten(self, leases: Leases, queue: QueueState) -> None:
+        leases.claim("a", "a-0")
         leases.record("a", {"pod": "p"})
         queue.expire("workers", "a")
-        assert leases.rescue("a") == 3
-        assert queue.waiting == [b"1", b"2", b"3", b"4"]
+        assert leases.strike("a")
         assert queue.members("workers") == {}
         assert queue.record("a") == {}
 
-    def test_who_lives_keeps_what_landed(self, leases: Leases, queue: QueueState) -> None:
-        queue.push("1")
-        leases.wait("a", timedelta(seconds=1))
-        assert leases.rescue("a") is None
-        assert queue.landed("a") == [b"1"]
+    def test_who_lives_stays(self, leases: Leases, queue: QueueState) -> None:
+        leases.claim("a", "a-0")
+        assert not leases.strike("a")
         assert "a" in queue.members("workers")
-
-    def test_a_long_landing_is_emptied_in_bounded_batches(
-        self, leases: Leases, queue: QueueState
-    ) -> None:
-        names = [str(number).encode() for number in range(120)]
-        queue.client.rpush(f"{queue.prefix}land:a", *names)
-        queue.expire("workers", "a")
-        assert [leases.rescue("a") for _ in range(3)] == [50, 50, 20]
-        assert queue.waiting == names
-        assert queue.members("workers") == {}
 
     def test_a_worker_who_wakes_after_being_struck_off_just_goes_on(
         self, leases: Leases, queue: QueueState
@@ -441,7 +473,7 @@ class TestRescue:
         queue.push("1")
         leases.claim("a", "a-0")
         queue.expire("workers", "a")
-        leases.rescue("a")
+        leases.strike("a")
         queue.push("2")
         assert leases.wait("a", timedelta(seconds=1))
         assert claimed(leases, "a-1", "a").raw == b"2"
@@ -611,7 +643,7 @@ def test_the_documented_rights_are_enough(server: RedisServer, queue: QueueState
         queue.expire("inflight", "w-3")
         leases.reap(blame_after_ms=0)
         queue.expire("workers", "w")
-        assert leases.rescue("w") == 0
+        assert leases.strike("w")
         leases.leave("w")
         assert leases.server_started_ms(1) is not None
     finally:

@@ -267,12 +267,12 @@ def test_a_supervisor_that_is_killed_takes_its_children_along_and_others_take_it
     assert thumbnail(tmp_path, "a.jpg").size == (256, 192)
 
 
-def test_a_job_that_landed_with_a_dead_worker_goes_back_to_the_list(
+def test_a_job_that_woke_a_worker_which_then_died_is_done_by_another(
     server: RedisServer, queue: QueueState, tmp_path: Path
 ) -> None:
     put(tmp_path, "a.jpg")
     queue.push(job("a.jpg"))
-    queue.client.blmove(queue.list, f"{queue.prefix}land:gone", 1, "LEFT", "RIGHT")
+    queue.client.blmove(queue.list, f"{queue.prefix}landing", 1, "LEFT", "RIGHT")
     queue.expire_by_script("workers", "gone")
     with Supervisor(server.url, tmp_path, lease_seconds="1"):
         await_quiet(queue, done=1)

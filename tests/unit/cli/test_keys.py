@@ -11,7 +11,7 @@ from workerpool_cli.keys import Keys, keys_of
 def names(keys: Keys) -> tuple[str, ...]:
     return (
         *(keys.list, keys.jobs, keys.inflight, keys.retry, keys.dead, keys.workers, keys.stats),
-        *(keys.landing("w"), keys.record("w")),
+        *(keys.landing, keys.record("w")),
     )
 
 
@@ -23,5 +23,5 @@ def test_the_tool_and_the_worker_agree_on_every_name(list_name: str) -> None:
         with pytest.raises(UsageError):
             keys_of(list_name)
     else:
-        expected = (*worker.shared, worker.landing("w"), worker.record("w"))
+        expected = (*worker.shared, worker.landing, worker.record("w"))
         assert names(keys_of(list_name)) == expected

@@ -107,12 +107,9 @@ class Heart:
         if not self._vigil.may_reap():
             return
         for worker in beat.expired_workers:
-            moved = self._leases.rescue(worker)
-            if moved is not None:
-                self._metrics.add("image_worker_rescued_total", moved)
-                telemetry.log(
-                    logging.WARNING, "a silent worker was struck off", worker=worker, jobs=moved
-                )
+            if self._leases.strike(worker):
+                self._metrics.add("image_worker_struck_off_total")
+                telemetry.log(logging.WARNING, "a silent worker was struck off", worker=worker)
         rounds = REAP_ROUNDS if beat.expired_leases else 0
         for _ in range(rounds):
             reaped, buried = self._leases.reap(blame_after_ms=self._vigil.blame_after())

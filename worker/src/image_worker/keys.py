@@ -27,13 +27,14 @@ class Keys:
         return (self.list, *(self.prefix + name for name in companions))
 
     @property
+    def landing(self) -> str:
+        """Where the jobs arrive that wake blocked workers, before they are claimed."""
+        return f"{self.prefix}landing"
+
+    @property
     def results(self) -> str:
         """Where the latest results are listed, if somebody asked for them."""
         return f"{self.prefix}results"
-
-    def landing(self, worker: str) -> str:
-        """Where a blocked worker's job arrives before it is claimed."""
-        return f"{self.prefix}land:{worker}"
 
     def record(self, worker: str) -> str:
         """What a worker tells of itself."""

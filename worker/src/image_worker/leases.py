@@ -102,7 +102,7 @@ class Leases:
         first = "retry" if retries_first else "new"
         acked, verdict, envelope, due_ms = self._run(
             "claim",
-            [self._keys.landing(worker), self._keys.results],
+            [self._keys.landing, self._keys.results],
             [worker, token, self._lease_ms, *finished, first, result, self._results_kept],
         )
         return Claim(
@@ -113,18 +113,18 @@ class Leases:
         )
 
     def wait(self, worker: str, longest: timedelta) -> bool:
-        """Wait until a job lies in the worker's landing (True) or time is up (False)."""
+        """Wait until a job has landed (True) or time is up (False)."""
         enlist = script("enlist")
         # A block of 0 would be for ever.
         block = max(min(longest, self._block_longest), timedelta(milliseconds=1))
         keys = self._keys
-        # One write: nothing can come between being known and landing a job.
+        # One write: to be known costs no journey of its own.
         _, raw = self._link.call(
             ("EVAL", enlist.source, len(self._shared), *self._shared, worker, self._lease_ms),
             (
                 "BLMOVE",
                 keys.list,
-                keys.landing(worker),
+                keys.landing,
                 "LEFT",
                 "RIGHT",
                 f"{block.total_seconds():.3f}",
@@ -184,17 +184,15 @@ class Leases:
         reaped, buried = self._run("reap", [], [REAP_LIMIT, MAX_CRASHES, blame_after_ms])
         return reaped, buried
 
-    def rescue(self, worker: str) -> int | None:
-        """Empty a silent worker's landing; returns the jobs moved, None if it is alive."""
-        keys = [self._keys.landing(worker), self._keys.record(worker)]
-        moved: int = self._run("rescue", keys, [worker, REAP_LIMIT])
-        return None if moved < 0 else moved
+    def strike(self, worker: str) -> bool:
+        """Strike a silent worker off; returns False if it is alive after all."""
+        return bool(self._run("strike", [self._keys.record(worker)], [worker]))
 
     def leave(
         self, worker: str, finished: tuple[str, int] = NOTHING_FINISHED, result: str = ""
     ) -> bool:
         """Say goodbye: acknowledge, give back, be forgotten; returns whether it was acked."""
-        keys = [self._keys.landing(worker), self._keys.record(worker), self._keys.results]
+        keys = [self._keys.landing, self._keys.record(worker), self._keys.results]
         acked, _ = self._run("leave", keys, [worker, *finished, result, self._results_kept])
         return bool(acked)
 

@@ -212,7 +212,7 @@ def _declared(metrics: telemetry.Metrics) -> telemetry.Metrics:
         ("child_deaths_total", "counter", "Decoding children that ended unasked."),
         ("leases_lost_total", "counter", "Jobs finished after others had taken them over."),
         ("reaped_total", "counter", "Jobs taken back from silent workers, of any pod."),
-        ("rescued_total", "counter", "Jobs given back from landings of silent workers."),
+        ("struck_off_total", "counter", "Silent workers struck off, of any pod."),
         ("redis_up", "gauge", "1 if the last heartbeat was answered."),
         ("redis_errors_total", "counter", "Calls that Redis did not answer as needed."),
         ("bugs_total", "counter", "Exceptions nobody foresaw; should stay 0."),

@@ -1,5 +1,5 @@
 -- Acknowledge the last job, stay alive, and take the next one.
--- KEYS 8 landing of the worker, 9 results
+-- KEYS 8 landing, 9 results
 -- ARGV worker, token, lease_ms, finished lease or '', its busy_ms, 'retry' or 'new': which first,
 --   what came of the finished job or '', how many results are kept
 -- Reply {acked, 'job', envelope, 0} | {acked, 'none', '', ms until a retry is due or -1}

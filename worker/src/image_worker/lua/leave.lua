@@ -1,4 +1,4 @@
--- A clean goodbye: acknowledge, give back what landed, and be forgotten.
+-- A clean goodbye: acknowledge, put what landed back where those who wait see it, be forgotten.
 -- KEYS 8 landing, 9 record, 10 results
 -- ARGV worker, finished lease or '', its busy_ms, what came of it or '', how many results are kept
 -- Reply {acked, jobs given back}

@@ -69,7 +69,7 @@ local function crashed(lease, reason, sentence, max_crashes, now)
   return 'retry'
 end
 
--- Move up to `limit` entries of a landing back to the head of the list, in their old order.
+-- Move up to `limit` entries of the landing back to the head of the list, in their old order.
 local function empty_landing(landing, limit)
   local moved = 0
   while moved < limit do
