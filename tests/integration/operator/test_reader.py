@@ -382,7 +382,7 @@ async def test_of_a_thousand_queues_only_the_one_that_changed_is_read(
         for number in range(999):
             reader.add(f"queue-{number}")
         await ears.until(lambda ears: len(ears.latest) == 1_000)
-        before = _calls(stage)["llen"]
+        before = _calls(stage)["hmget"]
         stage.client.rpush(QUEUE, b"job")
         await ears.until_read(1)
-        assert _calls(stage)["llen"] == before + 1
+        assert _calls(stage)["hmget"] == before + 1
