@@ -64,7 +64,9 @@ class TrackingConnection:
             "username": credentials.username,
             "password": credentials.password,
             "protocol": 3,
-            "socket_timeout": timeout,
+            # No socket_timeout: redis-py would send under asyncio.wait_for(), which swallows a
+            # cancellation now and then before Python 3.12 (cpython#86296). Time is limited here.
+            "socket_timeout": None,
             "socket_connect_timeout": timeout,
         }
         if parts.scheme == "rediss":
@@ -103,7 +105,8 @@ class TrackingConnection:
 
     async def _connect(self, invalidated: Callable[[Sequence[bytes] | None], None]) -> None:
         try:
-            await self._link.connect()  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(self._timeout):
+                await self._link.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as error:
             raise describe(error, self._address) from error
         # redis-py offers no public way to hear invalidations on a connection of one's own.

@@ -117,12 +117,13 @@ def test_time_up_tells_where_the_jobs_are(tool: Tool) -> None:
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
 def test_an_interrupted_wait_ends_in_words_and_keeps_the_jobs(
-    tool: Tool, queue: Queue, client: "redis.Redis", number: int, code: int, word: str
+    tool: Tool, queue: Queue, number: int, code: int, word: str
 ) -> None:
     process = tool.start("push", "--names", "a.jpg", "--wait")
-    eventually(lambda: client.llen(tool.name), "the job is pushed")
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"1 job pushed to {tool.name}; 1 waiting now\n"
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (code, f"workerpool: {word}\n")
     assert queue.snapshot().waiting == 1
 
