@@ -14,6 +14,7 @@ from image_worker.link import connect
 from image_worker.settings import RedisSettings
 from support.queue_state import LIST, QueueState
 from support.redis_server import RedisServer
+from support.waiting import eventually
 
 LEASE = timedelta(seconds=15)
 BINARY = b'{"filename":"a.jpg"}\r\n\x00\xff\n second line \xe2\x98\x83'
@@ -158,6 +159,112 @@ class TestClaim:
             "w-0", "w-0", 0, 0, b"job"
         )
         assert queue.members("retry") == {}
+
+
+class TestRetired:
+    """What a retired pod's workers are told; who retires it: tests/integration/operator."""
+
+    def retire(self, queue: QueueState, pod: str, milliseconds: int = 60_000) -> None:
+        queue.client.zadd(queue.prefix + "retired", {pod: queue.now_ms + milliseconds})
+
+    def test_its_workers_get_no_job_and_others_do(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("first")
+        self.retire(queue, "pod-a")
+        claim = leases.claim("1@pod-a", "1@pod-a-0")
+        assert (claim.lease, claim.spent, claim.due_in) == (None, False, None)
+        assert claim.retired_for is not None
+        assert timedelta(seconds=50) < claim.retired_for <= timedelta(seconds=60)
+        assert leases.claim("2@pod-a", "2@pod-a-0").retired_for, "all workers of the pod"
+        assert claimed(leases, "3@pod-ab-0", "3@pod-ab").raw == b"first"
+
+    def test_a_worker_without_a_pod_cannot_be_retired(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("first")
+        self.retire(queue, "w")
+        assert claimed(leases).raw == b"first"
+
+    def test_what_landed_with_it_goes_back_to_the_head_uncounted(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("landed", "second")
+        assert leases.wait("1@pod-a", timedelta(seconds=1))
+        self.retire(queue, "pod-a")
+        assert leases.claim("1@pod-a", "1@pod-a-0").retired_for
+        assert queue.waiting == [b"landed", b"second"]
+        assert (queue.jobs, queue.stats) == (0, {})
+        assert claimed(leases, "2@pod-b-0", "2@pod-b") == Lease(
+            "2@pod-b-0", "2@pod-b-0", 0, 0, b"landed"
+        )
+
+    def test_it_ends_by_itself(self, leases: Leases, queue: QueueState) -> None:
+        """An operator that vanished must not leave workers without work for ever."""
+        queue.push("first")
+        self.retire(queue, "pod-a", -1)
+        assert claimed(leases, "1@pod-a-0", "1@pod-a").raw == b"first"
+
+    def test_a_finished_job_is_acknowledged_all_the_same(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push("first", "second")
+        claimed(leases, "1@pod-a-0", "1@pod-a")
+        self.retire(queue, "pod-a")
+        claim = leases.claim("1@pod-a", "1@pod-a-1", finished=("1@pod-a-0", 42))
+        assert claim.acked
+        assert claim.retired_for
+        assert queue.stats == {"done": 1, "busy_ms": 42}
+        assert queue.waiting == [b"second"]
+
+    def test_a_job_that_was_granted_is_granted_again(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        """Its reply was lost; whoever retires a pod sees that it holds a lease."""
+        queue.push("first")
+        first = claimed(leases, "1@pod-a-0", "1@pod-a")
+        self.retire(queue, "pod-a")
+        assert claimed(leases, "1@pod-a-0", "1@pod-a") == first
+
+
+class TestIdle:
+    def idle(self, queue: QueueState) -> tuple[str, int]:
+        token, since = queue.record("w")["idle"].split(" ")
+        return token, int(since)
+
+    def test_a_worker_is_idle_since_it_first_found_nothing(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        before = queue.now_ms
+        leases.claim("w", "w-0")
+        token, since = self.idle(queue)
+        assert token == "w-0"
+        assert before <= since <= queue.now_ms
+        eventually(lambda: queue.now_ms > since, "time to pass")
+        leases.claim("w", "w-0")
+        assert self.idle(queue) == (token, since)
+
+    def test_a_job_in_between_makes_it_idle_anew(self, leases: Leases, queue: QueueState) -> None:
+        leases.claim("w", "w-0")
+        _, since = self.idle(queue)
+        eventually(lambda: queue.now_ms > since, "time to pass")
+        queue.push("first")
+        claimed(leases, "w-0")
+        leases.claim("w", "w-1", finished=("w-0", 1))
+        token, later = self.idle(queue)
+        assert token == "w-1"
+        assert later > since
+
+    def test_a_busy_worker_writes_nothing_of_it(self, leases: Leases, queue: QueueState) -> None:
+        queue.push("first", "second")
+        claimed(leases, "w-0")
+        leases.claim("w", "w-1", finished=("w-0", 1))
+        assert queue.record("w") == {}
+
+    def test_it_is_forgotten_with_the_worker(self, leases: Leases, queue: QueueState) -> None:
+        leases.claim("w", "w-0")
+        leases.leave("w")
+        assert queue.record("w") == {}
 
 
 class TestWait:

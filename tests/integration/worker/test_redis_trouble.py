@@ -110,7 +110,7 @@ def test_a_master_that_became_a_replica_is_left_and_its_next_role_is_found(
         supervisor.await_ready()
         queue.client.replicaof("127.0.0.1", 1)
         try:
-            eventually(lambda: supervisor.get("/readyz")[0] == 503, "not ready without a master")
+            eventually(lambda: supervisor.metric("image_worker_redis_up") == 0, "no master")
         finally:
             queue.client.replicaof("NO", "ONE")
         queue.push(put(tmp_path, "a.jpg"))

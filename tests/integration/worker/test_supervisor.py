@@ -290,11 +290,9 @@ def test_redis_may_restart_in_the_middle_of_a_job(tmp_path: Path) -> None:
             queue.push(job("a.jpg", "slow"), job("b.jpg"))
             eventually(lambda: queue.members("inflight"), what="the job to run")
             server.kill()
-            eventually(
-                lambda: supervisor.get("/readyz")[0] == 503,
-                what="not ready while Redis is away",
-            )
+            eventually(lambda: supervisor.metric("image_worker_redis_up") == 0, "the outage")
             assert supervisor.get("/healthz")[0] == 200
+            assert supervisor.get("/readyz")[0] == 200, "else it would be the first to go"
             # The job ends and several leases pass while Redis is away.
             supervisor.await_line("the thumbnail is in place")
             server.start()
@@ -315,13 +313,34 @@ def test_a_silent_redis_is_noticed_and_survived(tmp_path: Path) -> None:
         with Supervisor(server.url, tmp_path) as supervisor:
             supervisor.await_ready()
             with server.frozen():
-                eventually(
-                    lambda: supervisor.get("/readyz")[0] == 503,
-                    what="not ready while Redis is silent",
-                )
+                eventually(lambda: supervisor.metric("image_worker_redis_up") == 0, "the outage")
+                assert supervisor.get("/readyz")[0] == 200, "else it would be the first to go"
             queue.push(job("a.jpg"))
             await_quiet(queue, done=1)
-            supervisor.await_ready()
+
+
+def test_a_retired_pod_takes_no_job_until_it_is_called_back(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    with Supervisor(server.url, tmp_path, pod="images-worker-1") as supervisor:
+        supervisor.await_ready()
+        # It waits in Redis for a job, and the one it is woken for is no longer its own.
+        (worker,) = eventually(lambda: queue.members("workers"), "the worker")
+        assert worker.endswith("@images-worker-1")
+        eventually(lambda: "idle" in queue.record(worker), "an idle worker")
+        queue.client.zadd(queue.prefix + "retired", {"images-worker-1": queue.now_ms + 60_000})
+        queue.push(job("a.jpg"))
+        supervisor.await_line("retired: no more jobs")
+        assert queue.waiting == [job("a.jpg").encode()]
+        assert queue.stats == {}
+        assert supervisor.get("/readyz")[0] == 200
+
+        queue.client.delete(queue.prefix + "retired")
+        await_quiet(queue, done=1)
+        supervisor.await_line("called back")
+        assert supervisor.terminate() == 0
+    assert queue.members("workers") == {}
 
 
 def test_redis_may_come_after_the_worker(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_all_keys_of_a_queue_share_a_slot(name: str, prefix: str) -> None:
         name,
         *(prefix + key for key in ("jobs", "inflight", "retry", "dead", "workers", "stats")),
     )
-    every = (*keys.shared, keys.landing, keys.record("w1"))
+    every = (*keys.shared, keys.landing, keys.retired, keys.record("w1"))
     assert {hash_tag(key) for key in every} == {hash_tag(name)}
 
 

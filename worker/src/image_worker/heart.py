@@ -145,7 +145,7 @@ class Heart:
         self._vigil.interrupted()
         self._metrics.set("image_worker_redis_up", 0)
         self._metrics.add("image_worker_redis_errors_total", reason=error.reason)
-        self._health.hinder("redis", f"Redis is unavailable: {error}")
+        # No hindrance: a pod that is not ready would be the first to go in a scale-in.
         wait = self._trouble.next_seconds()
         if self._trouble.failures == 1:
             telemetry.log(logging.WARNING, "no heartbeat: Redis is unavailable", error=str(error))

@@ -36,6 +36,11 @@ class Keys:
         """Where the latest results are listed, if somebody asked for them."""
         return f"{self.prefix}results"
 
+    @property
+    def retired(self) -> str:
+        """Pods that are about to go: their workers get no more jobs."""
+        return f"{self.prefix}retired"
+
     def record(self, worker: str) -> str:
         """What a worker tells of itself."""
         return f"{self.prefix}worker:{worker}"

@@ -49,6 +49,8 @@ class Claim:
     """With no lease: when the next retry is due, if any waits."""
     spent: bool = False
     """The token's job was lost to others meanwhile: come again with a fresh token."""
+    retired_for: timedelta | None = None
+    """The pod is about to go: no jobs for it, for so long at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,22 @@ class Leases:
         first = "retry" if retries_first else "new"
         acked, verdict, envelope, due_ms = self._run(
             "claim",
-            [self._keys.landing, self._keys.results],
+            [
+                self._keys.landing,
+                self._keys.results,
+                self._keys.retired,
+                self._keys.record(worker),
+            ],
             [worker, token, self._lease_ms, *finished, first, result, self._results_kept],
         )
+        later = timedelta(milliseconds=due_ms) if due_ms >= 0 else None
+        retired = verdict == b"retired"
         return Claim(
             acked=bool(acked),
             lease=_lease(token, envelope) if verdict == b"job" else None,
-            due_in=timedelta(milliseconds=due_ms) if due_ms >= 0 else None,
+            due_in=None if retired else later,
             spent=verdict == b"spent",
+            retired_for=later if retired else None,
         )
 
     def wait(self, worker: str, longest: timedelta) -> bool:

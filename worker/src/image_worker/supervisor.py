@@ -157,6 +157,7 @@ class Supervisor:
             health=self._health,
             clock=self._clock,
             chance=self._chance,
+            pod=self._settings.origin.pod,
         )
 
     def _leases(self, who: str) -> Leases:

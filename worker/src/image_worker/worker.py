@@ -25,6 +25,8 @@ REDIS_CAP_SECONDS = 5.0
 FULL_REDIS_SECONDS = 1.0
 MARGIN_SECONDS = 30.0
 READY_SECONDS = 1.0
+RETIRED_SECONDS = 0.25
+"""How soon a retired worker asks again: it may have been called back."""
 QUIET_OUTCOMES = frozenset({"done", "released"})
 
 
@@ -53,8 +55,10 @@ class Worker:
         health: telemetry.Health,
         clock: Callable[[], float],
         chance: Random,
+        pod: str | None = None,
     ) -> None:
-        self.id = secrets.token_hex(8)
+        # Whoever knows a lease knows the pod that is at work on it.
+        self.id = secrets.token_hex(8) + (f"@{pod}" if pod else "")
         self.child = child
         self._leases = leases
         self._stop = stop
@@ -69,6 +73,7 @@ class Worker:
         self._finished = NOTHING_FINISHED
         self._result = ""
         self._claim_unanswered = False
+        self._retired = False
         self._trouble = Backoff(
             base_seconds=REDIS_BASE_SECONDS, cap_seconds=REDIS_CAP_SECONDS, chance=chance
         )
@@ -140,14 +145,24 @@ class Worker:
             return
         self._trouble.reset()
         self._settled(acked=claim.acked)
+        self._note_retired(retired=claim.retired_for is not None)
         if claim.lease is not None:
             self._held = claim.lease.name
             self._claims += 1
             self._work(claim.lease)
         elif claim.spent:
             self._claims += 1
+        elif claim.retired_for is not None:
+            # Not by waiting for a job: it would be taken from those who may do it.
+            self._pause(min(claim.retired_for.total_seconds(), RETIRED_SECONDS))
         else:
             self._wait(claim.due_in)
+
+    def _note_retired(self, *, retired: bool) -> None:
+        if retired != self._retired:
+            words = "retired: no more jobs, the pod is about to go" if retired else "called back"
+            telemetry.log(logging.INFO, words, worker=self.id)
+        self._retired = retired
 
     def _wait(self, due_in: timedelta | None) -> None:
         longest = BLOCK_LONGEST if due_in is None else min(due_in, BLOCK_LONGEST)

@@ -17,6 +17,11 @@ local function count(name, by)
   redis.call('HINCRBY', key.stats, name, by)
 end
 
+-- A worker's id ends with `@` and its pod, if it has one.
+local function pod_of(worker)
+  return string.match(worker, '@(.+)$') or ''
+end
+
 local function open(envelope)
   local line_end = string.find(envelope, '\n', 1, true)
   if not line_end then return nil end
