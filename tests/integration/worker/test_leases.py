@@ -167,9 +167,7 @@ class TestRetired:
     def retire(self, queue: QueueState, pod: str, milliseconds: int = 60_000) -> None:
         queue.client.zadd(queue.prefix + "retired", {pod: queue.now_ms + milliseconds})
 
-    def test_its_workers_get_no_job_and_others_do(
-        self, leases: Leases, queue: QueueState
-    ) -> None:
+    def test_its_workers_get_no_job_and_others_do(self, leases: Leases, queue: QueueState) -> None:
         queue.push("first")
         self.retire(queue, "pod-a")
         claim = leases.claim("1@pod-a", "1@pod-a-0")
@@ -229,20 +227,20 @@ class TestRetired:
 
 class TestIdle:
     def idle(self, queue: QueueState) -> tuple[str, int]:
-        token, since = queue.record("w")["idle"].split(" ")
-        return token, int(since)
+        claim, since = queue.record("w")["idle"].split(" ")
+        return claim, int(since)
 
     def test_a_worker_is_idle_since_it_first_found_nothing(
         self, leases: Leases, queue: QueueState
     ) -> None:
         before = queue.now_ms
         leases.claim("w", "w-0")
-        token, since = self.idle(queue)
-        assert token == "w-0"
+        claim, since = self.idle(queue)
+        assert claim == "w-0"
         assert before <= since <= queue.now_ms
         eventually(lambda: queue.now_ms > since, "time to pass")
         leases.claim("w", "w-0")
-        assert self.idle(queue) == (token, since)
+        assert self.idle(queue) == (claim, since)
 
     def test_a_job_in_between_makes_it_idle_anew(self, leases: Leases, queue: QueueState) -> None:
         leases.claim("w", "w-0")
@@ -251,8 +249,8 @@ class TestIdle:
         queue.push("first")
         claimed(leases, "w-0")
         leases.claim("w", "w-1", finished=("w-0", 1))
-        token, later = self.idle(queue)
-        assert token == "w-1"
+        claim, later = self.idle(queue)
+        assert claim == "w-1"
         assert later > since
 
     def test_a_busy_worker_writes_nothing_of_it(self, leases: Leases, queue: QueueState) -> None:
