@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from localcluster.errors import CommandFailed, TimedOut
 
@@ -24,19 +25,15 @@ def run(
     """
     words = [str(word) for word in command]
     try:
-        done = subprocess.run(
+        done = _completed(
             words,
+            timeout_seconds,
+            environment,
+            folder,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
-            text=True,
-            timeout=timeout_seconds,
-            env={**os.environ, **(environment or {})},
-            cwd=folder,
-            check=False,
         )
-    except FileNotFoundError as error:
-        raise CommandFailed(f"{words[0]}: no such program; run `make install`") from error
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(
             f"`{' '.join(words)}` did not end within {timeout_seconds:.0f} s"
@@ -70,18 +67,15 @@ def run_logged(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         try:
-            done = subprocess.run(
+            done = _completed(
                 words,
+                timeout_seconds,
+                environment,
+                folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=timeout_seconds,
-                env={**os.environ, **(environment or {})},
-                cwd=folder,
-                check=False,
             )
-        except FileNotFoundError as error:
-            raise CommandFailed(f"{words[0]}: no such program; run `make install`") from error
         except subprocess.TimeoutExpired as error:
             raise CommandFailed(
                 f"`{words[0]}` did not end within {timeout_seconds:.0f} s; read {log}"
@@ -115,6 +109,27 @@ def tail(log: Path, lines: int = 15) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def _completed(
+    words: Sequence[str],
+    timeout_seconds: float,
+    environment: Mapping[str, str] | None,
+    folder: Path | None,
+    **streams: Any,  # noqa: ANN401  as subprocess.run takes them
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            words,
+            text=True,
+            timeout=timeout_seconds,
+            env={**os.environ, **(environment or {})},
+            cwd=folder,
+            check=False,
+            **streams,
+        )
+    except FileNotFoundError as error:
+        raise CommandFailed(f"{words[0]}: no such program; run `make install`") from error
 
 
 def _last_lines(done: subprocess.CompletedProcess[str]) -> str:

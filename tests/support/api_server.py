@@ -23,8 +23,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from support.context import Context
 
 ROOT = Path(__file__).parents[2]
 BINARIES = ROOT / ".build" / "bin"
@@ -53,7 +54,7 @@ class Answer:
         return str(self.body.get("message", ""))
 
 
-class ApiServer:
+class ApiServer(Context):
     """One etcd and one kube-apiserver, ended and their folder removed when the context ends."""
 
     def __init__(self, binaries: Path = BINARIES) -> None:
@@ -80,27 +81,14 @@ class ApiServer:
         """A kubeconfig of the administrator; it names the certificates in `folder`."""
         return self.folder / "kubeconfig"
 
-    def __enter__(self) -> Self:
+    def _begin(self) -> None:
         for name in ("etcd", "kube-apiserver", "kubectl"):
             if not (self._binaries / name).exists():
                 raise ApiServerError(f"{name} is not in {self._binaries}: run `make programs`")
         # A unix socket's path is limited to 107 bytes, and pytest's tmp_path often is longer.
         self._folder = Path(tempfile.mkdtemp(prefix="api-"))
-        try:
-            _make_certificates(self._folder)
-            self._start_on_a_free_port()
-        except BaseException:
-            self._remove()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._remove()
+        _make_certificates(self._folder)
+        self._start_on_a_free_port()
 
     def kubectl(
         self, *words: str | Path, stdin: str | None = None, check: bool = True
@@ -243,7 +231,7 @@ class ApiServer:
         except FileNotFoundError:
             return "(it wrote no log)"
 
-    def _remove(self) -> None:
+    def _end(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -18,9 +18,10 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from support.api_server import ROOT, ApiServer
+from support.context import Context
 
 START_DEADLINE_SECONDS = 30.0
 STOP_DEADLINE_SECONDS = 60.0
@@ -58,7 +59,7 @@ def operator_kubeconfig(api: ApiServer, path: Path, *, server: str | None = None
     return path
 
 
-class OperatorProcess:
+class OperatorProcess(Context):
     """One operator, ended when the context ends; its log is kept for whoever asks why."""
 
     def __init__(
@@ -106,13 +107,8 @@ class OperatorProcess:
         ]
         return [e for e in entries if all(e.get(name) == v for name, v in fields.items())]
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self._end()
-            raise
-        return self
+    def _begin(self) -> None:
+        self.start()
 
     def __exit__(
         self,
@@ -122,7 +118,7 @@ class OperatorProcess:
     ) -> None:
         if error is not None:
             sys.stderr.write(f"the operator's log:\n{self.log[-8000:]}\n")
-        self._end()
+        super().__exit__(kind, error, trace)
 
     def _end(self) -> None:
         if self._process is not None:

@@ -1,5 +1,6 @@
 """WorkerPool resources for tests: a valid one, changed field by field."""
 
+from collections.abc import Mapping
 from typing import Any
 
 Document = dict[str, Any]
@@ -16,7 +17,12 @@ def pool(changes: dict[str, object] | None = None, *, name: str = "images") -> D
         "metadata": {"name": name},
         "spec": {"queue": {"list": "queue:images", "redis": {"url": "redis://redis:6379/0"}}},
     }
-    for path, value in (changes or {}).items():
+    return changed(document, changes or {})
+
+
+def changed(document: Document, changes: Mapping[str, object]) -> Document:
+    """Set or remove fields of `document` by their dotted paths, in place."""
+    for path, value in changes.items():
         *parents, leaf = path.split(".")
         place = document
         for parent in parents:

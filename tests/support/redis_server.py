@@ -16,10 +16,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import redis
+
+from support.context import Context
 
 START_DEADLINE_SECONDS = 60.0
 STOP_DEADLINE_SECONDS = 60.0
@@ -30,7 +30,7 @@ class RedisServerError(RuntimeError):
     """The server did not do what the test asked for; the message carries the end of its log."""
 
 
-class RedisServer:
+class RedisServer(Context):
     """One redis-server process, stopped and its folder removed when the context ends.
 
     `config` holds redis.conf directives (`{"maxmemory": "4mb"}`); persistence is off unless
@@ -69,27 +69,14 @@ class RedisServer:
         """The process id of the running server."""
         return self._running().pid
 
-    def __enter__(self) -> Self:
+    def _begin(self) -> None:
         if shutil.which(self._command) is None:
             raise RedisServerError(
                 f"{self._command} is not installed; on Debian: apt-get install redis-server"
             )
         # A unix socket's path is limited to 107 bytes, and pytest's tmp_path often is longer.
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
-        try:
-            self._start_on_a_free_port()
-        except BaseException:
-            self._remove()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._remove()
+        self._start_on_a_free_port()
 
     def client(self) -> redis.Redis:
         """Return a client that survives restarts; it is closed with the server."""
@@ -185,7 +172,7 @@ class RedisServer:
             raise RedisServerError("redis-server is not running")
         return self._process
 
-    def _remove(self) -> None:
+    def _end(self) -> None:
         for client in self._clients:
             client.close()
         if self._process is not None:

@@ -3,11 +3,7 @@
 `support.pools` has them as people write them.
 """
 
-from typing import Any
-
-from support.pools import REMOVE
-
-Document = dict[str, Any]
+from support.pools import Document, changed
 
 
 def stored(changes: dict[str, object] | None = None, *, name: str = "images") -> Document:
@@ -33,13 +29,4 @@ def stored(changes: dict[str, object] | None = None, *, name: str = "images") ->
             "paused": False,
         },
     }
-    for path, value in (changes or {}).items():
-        *parents, leaf = path.split(".")
-        place = document
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        if value is REMOVE:
-            del place[leaf]
-        else:
-            place[leaf] = value
-    return document
+    return changed(document, changes or {})
