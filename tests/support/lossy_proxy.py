@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can lose one answer, as a network does at the worst moment."""
+"""A TCP proxy on loopback that loses answers, or whole connections, as a network does."""
 
 import contextlib
 import select
@@ -15,6 +15,8 @@ class LossyProxy:
     """Forwards to one server; after `lose_answer_to(words)` it swallows one answer.
 
     The request goes through and is executed; its answer is dropped and the connection closed.
+    After `swallow()` every connection that is open is half-open: what either side says is taken
+    and goes nowhere, and nobody is told.  New connections are sound.
     """
 
     def __init__(self, url: str) -> None:
@@ -23,6 +25,8 @@ class LossyProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._closing = threading.Event()
         self._words: bytes | None = None
+        self._forwarding: list[threading.Event] = []
+        self.swallowed = threading.Event()
         self.lost = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -34,6 +38,12 @@ class LossyProxy:
         """Lose the answer to the next request that contains these bytes."""
         self.lost.clear()
         self._words = words
+
+    def swallow(self) -> None:
+        """Let what is said on the present connections disappear, from now on."""
+        self.swallowed.clear()
+        for sound in self._forwarding:
+            sound.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -56,9 +66,19 @@ class LossyProxy:
     def _forward(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._server) as server:
             losing = False
+            sound = threading.Event()
+            sound.set()
+            self._forwarding.append(sound)
             while not self._closing.is_set():
                 readable, _, _ = select.select([client, server], [], [], 0.1)
                 with contextlib.suppress(OSError):
+                    if not sound.is_set() and readable:
+                        said = [side.recv(CHUNK_BYTES) for side in readable]
+                        if client in readable:
+                            self.swallowed.set()
+                        if not all(said):
+                            return
+                        continue
                     if client in readable:
                         request = client.recv(CHUNK_BYTES)
                         if not request:

@@ -96,6 +96,10 @@ class RedisServer(Context):
         self._launch()
         self._wait_until_it_answers()
 
+    def begin_to_start(self) -> None:
+        """Start it again, and do not wait until it has loaded its data."""
+        self._launch()
+
     def restart(self) -> None:
         """Kill and start."""
         self.kill()

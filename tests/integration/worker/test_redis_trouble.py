@@ -17,7 +17,9 @@ from image_worker.keys import keys_of
 from image_worker.leases import Leases
 from image_worker.link import connect
 from image_worker.settings import RedisSettings
+from support import planned_supervisor
 from support.certificates import Certificates, make_certificates
+from support.lossy_proxy import LossyProxy
 from support.pictures import jpeg
 from support.queue_state import LIST, QueueState
 from support.redis_server import RedisServer, free_port
@@ -116,6 +118,90 @@ def test_a_master_that_became_a_replica_is_left_and_its_next_role_is_found(
         queue.push(put(tmp_path, "a.jpg"))
         eventually(lambda: queue.stats.get("done") == 1, lambda: f"a job: {supervisor.log}")
         assert supervisor.terminate() == 0
+
+
+def test_a_redis_that_loads_its_data_is_waited_for(tmp_path: Path) -> None:
+    slowly = {"key-load-delay": "5000", "loading-process-events-interval-bytes": "1024"}
+    with RedisServer({"dbfilename": "slow.rdb", **slowly}) as server:
+        queue = QueueState(server.client())
+        queue.push(put(tmp_path, "a.jpg"))
+        queue.client.mset({f"other:{number}": "x" * 64 for number in range(5_000)})
+        queue.client.save()
+        with Supervisor(server.url, tmp_path) as supervisor:
+            eventually(lambda: queue.stats.get("done") == 1, lambda: f"a job: {supervisor.log}")
+            server.kill()
+            supervisor.await_line("Redis is unavailable")
+            server.begin_to_start()
+            loading = 'image_worker_redis_errors_total{reason="LOADING"}'
+            eventually(lambda: supervisor.metric(loading) > 0, lambda: f"it: {supervisor.log}")
+            assert supervisor.get("/healthz")[0] == 200
+            queue.client.config_set("key-load-delay", 0)
+            # The snapshot is from before the job was done, and what Redis forgot is done again.
+            eventually(
+                lambda: supervisor.metric('image_worker_jobs_total{outcome="done"}') == 2,
+                lambda: f"the same job again: {supervisor.log}",
+            )
+            supervisor.await_ready()
+            assert supervisor.terminate() == 0
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[LossyProxy]:
+    with LossyProxy(server.url) as running:
+        yield running
+
+
+def test_half_open_connections_are_noticed_while_it_waits(
+    queue: QueueState, proxy: LossyProxy, tmp_path: Path
+) -> None:
+    with Supervisor(proxy.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        for number in range(2):
+            proxy.swallow()
+            assert proxy.swallowed.wait(60), "the worker said something to nobody"
+            queue.push(put(tmp_path, f"{number}.jpg"))
+            eventually(
+                partial(is_done, queue, number + 1),
+                lambda: f"a job: {queue.stats} {supervisor.log}",
+            )
+        assert supervisor.metric('image_worker_redis_errors_total{reason="Timeout"}') > 0
+        supervisor.await_ready()
+        assert supervisor.terminate() == 0
+    assert set(queue.stats) == {"done", "busy_ms"}
+    assert queue.jobs == 0
+
+
+def test_half_open_connections_in_the_middle_of_a_job_cost_no_second_run(
+    queue: QueueState, proxy: LossyProxy, tmp_path: Path
+) -> None:
+    command = planned_supervisor.COMMAND
+    with Supervisor(proxy.url, tmp_path, command=command, lease_seconds="60") as supervisor:
+        supervisor.await_ready()
+        slow = json.loads(put(tmp_path, "a.jpg")) | {"plan": "slow"}
+        queue.push(json.dumps(slow), put(tmp_path, "b.jpg"))
+        eventually(lambda: queue.members("inflight"), "the job to run")
+        proxy.swallow()
+        eventually(partial(is_done, queue, 2), lambda: f"both: {queue.stats} {supervisor.log}")
+        assert supervisor.metric('image_worker_jobs_total{outcome="done"}') == 2, "two runs"
+        assert supervisor.metric("image_worker_leases_lost_total") == 0
+        assert supervisor.terminate() == 0
+    assert queue.jobs == 0
+
+
+def is_done(queue: QueueState, count: int) -> bool:
+    return queue.quiet and queue.stats.get("done") == count
+
+
+def test_an_outage_of_any_number_of_attempts_is_survived() -> None:
+    with RedisServer() as server:
+        server.kill()
+        leases = leases_of(RedisSettings(server.url, None, None, None))
+        for _ in range(150):
+            with pytest.raises(QueueUnavailable):
+                leases.claim("w", "w-0")
+        server.start()
+        assert leases.claim("w", "w-0").lease is None
+        leases.close()
 
 
 def sentinel(stack: ExitStack, master: RedisServer) -> RedisServer:

@@ -1,8 +1,9 @@
 """One connection to Redis, owned by one thread: requests out, replies back.
 
-The only module that knows redis-py, and how a master is found.  Every kind of Redis trouble
-leaves here as QueueUnavailable with the connection dropped, so that the next call starts afresh
-(after a failover, even with another server).  It knows nothing of the protocol.
+The only module that knows redis-py, and how the right server is found: by the address, by
+Sentinels, or by the nodes of a Cluster, which send us on to whom the keys belong.  Every kind of
+Redis trouble leaves here as QueueUnavailable with the connection dropped, so that the next call
+starts afresh (after a failover, even with another server).  It knows nothing of the protocol.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionInterface
+from redis.connection import Connection, ConnectionInterface, parse_url
+from redis.exceptions import AskError, MovedError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -23,6 +25,8 @@ from image_worker.settings import RedisSettings, Sentinels
 ANSWER_WITHIN = timedelta(seconds=5)
 """A server silent for longer is away."""
 SENTINEL_WITHIN = timedelta(seconds=1)
+MOST_REDIRECTIONS = 5
+"""Nodes that a Cluster may send us to before an answer; more is a Cluster at odds with itself."""
 Word = str | int | bytes
 
 
@@ -38,9 +42,11 @@ class Link:
     """Connects when first used, and again after any trouble."""
 
     def __init__(self, settings: RedisSettings, name: str) -> None:
-        # The pool only reads the address; its one connection is ours for good.  Taking it from
-        # the pool and putting it back would cost more than all else that is done for a job.
-        self._pool = redis.ConnectionPool.from_url(settings.url, **_options(settings, name))
+        # No pool: taking the connection from it and putting it back would cost more than all else
+        # that is done for a job, and a pool counts connections that were made, not that are open.
+        address: dict[str, Any] = parse_url(settings.url)  # type: ignore[no-untyped-call]
+        self._options = address | _options(settings, name)
+        self._kind: type[ConnectionInterface] = self._options.pop("connection_class", Connection)
         self._sentinels = settings.sentinels
         self._connection: ConnectionInterface | None = None
 
@@ -69,20 +75,42 @@ class Link:
         try:
             if self._connection is None:
                 self._connection = self._connected()
-            connection = self._connection
-            connection.send_packed_command([b"".join(packed)])  # type: ignore[no-untyped-call]
-            return [connection.read_response(disable_decoding=True) for _ in packed]
+            try:
+                return _answers(self._connection, packed)
+            except AskError as elsewhere:
+                return self._redirected(elsewhere, packed)
         except redis.exceptions.NoScriptError:
             raise  # no trouble: the connection is in step, and the next word is EVAL
         except (redis.RedisError, OSError) as error:
             self.close()
             raise QueueUnavailable(_code(error), str(error)) from error
 
-    def _connected(self) -> ConnectionInterface:
-        if self._sentinels is not None:
-            host, port = _master(self._sentinels)
-            self._pool.connection_kwargs.update(host=host, port=port)
-        connection = self._pool.make_connection()
+    def _redirected(self, elsewhere: AskError, packed: Sequence[bytes]) -> list[Any]:
+        """Ask whom a node of a Cluster names; it has not executed what it redirects.
+
+        `MOVED` is for good.  `ASK` is for this once: the slot is on its way, and with it our keys.
+        """
+        for _ in range(MOST_REDIRECTIONS):
+            asking = not isinstance(elsewhere, MovedError)
+            # A node that knows no name of its own names only a port: that of the host we asked.
+            host = elsewhere.host or getattr(self._connection, "host", "")
+            self.close()
+            self._connection = self._connected((host, elsewhere.port))
+            try:
+                answers = _answers(self._connection, packed, asking=asking)
+            except AskError as error:
+                elsewhere = error
+                continue
+            if asking:
+                self.close()
+            return answers
+        raise elsewhere
+
+    def _connected(self, node: tuple[str, int] | None = None) -> ConnectionInterface:
+        if node is None and self._sentinels is not None:
+            node = _master(self._sentinels)
+        where = {} if node is None else {"host": node[0], "port": node[1]}
+        connection = self._kind(**self._options | where)
         connection.connect()  # type: ignore[no-untyped-call]
         return connection
 
@@ -90,6 +118,18 @@ class Link:
 def connect(settings: RedisSettings, name: str) -> Link:
     """Prepare a connection; it is made when first used."""
     return Link(settings, name)
+
+
+def _answers(
+    connection: ConnectionInterface, packed: Sequence[bytes], *, asking: bool = False
+) -> list[Any]:
+    """Send requests in one write and read their replies; raises the first that is an error."""
+    requests = packed
+    if asking:
+        requests = [word for request in packed for word in (ASKING, request)]
+    connection.send_packed_command([b"".join(requests)])  # type: ignore[no-untyped-call]
+    replies = [connection.read_response(disable_decoding=True) for _ in requests]
+    return replies[1::2] if asking else replies
 
 
 def _master(sentinels: Sentinels) -> tuple[str, int]:
@@ -145,6 +185,9 @@ def _packed(words: Sequence[Word]) -> bytes:
 def _bulk(word: Word) -> bytes:
     data = word if isinstance(word, bytes) else str(word).encode()
     return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+ASKING = _packed(("ASKING",))
 
 
 def _code(error: Exception) -> str:
