@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import urllib.error
@@ -8,7 +9,8 @@ import pytest
 
 from image_worker.endpoints import Server
 from image_worker.errors import ConfigError
-from image_worker.telemetry import Health, JsonLines, Metrics, TextLines
+from image_worker.settings import LogFormat
+from image_worker.telemetry import Health, Log, Metrics
 
 
 class Clock:
@@ -18,25 +20,54 @@ class Clock:
         return self.now
 
 
-def record(message: str, **facts: object) -> logging.LogRecord:
-    line = logging.LogRecord("image_worker", logging.INFO, "", 0, message, (), None)
-    line.facts = facts
-    return line
+def log(level: str, log_format: LogFormat) -> tuple[Log, io.BytesIO]:
+    written = io.BytesIO()
+    log = Log()
+    log.configure(level, log_format, written, wall_clock=lambda: 1e9)
+    return log, written
 
 
 def test_a_log_line_is_one_json_object_with_its_facts() -> None:
-    line = JsonLines().format(record("done", job="w-1", filename='a"\n.jpg'))
-    assert "\n" not in line
-    fields = json.loads(line)
+    tell, written = log("INFO", LogFormat.JSON)
+    tell(logging.INFO, "done", job="w-1", filename='a"\n.jpg', seen=frozenset())
+    assert written.getvalue().count(b"\n") == 1
+    fields = json.loads(written.getvalue())
     assert fields["message"] == "done"
     assert fields["level"] == "info"
     assert fields["job"] == "w-1"
     assert fields["filename"] == 'a"\n.jpg'
-    assert fields["time"].endswith("+00:00")
+    assert fields["seen"] == "frozenset()"
+    assert fields["time"] == "2001-09-09T01:46:40.000+00:00"
 
 
 def test_a_hostile_name_does_not_break_a_line_of_text() -> None:
-    assert "\n" not in TextLines().format(record("done", filename="a\nINFO forged"))
+    tell, written = log("INFO", LogFormat.TEXT)
+    tell(logging.INFO, "done", filename="a\nINFO forged \udcff")
+    assert written.getvalue().count(b"\n") == 1
+    assert b" INFO    done filename=" in written.getvalue()
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    tell, written = log("WARNING", LogFormat.JSON)
+    tell(logging.INFO, "done")
+    assert written.getvalue() == b""
+    tell(logging.WARNING, "a child died")
+    assert json.loads(written.getvalue())["level"] == "warning"
+
+
+def test_an_unforeseen_exception_is_told_with_where_it_came_from() -> None:
+    tell, written = log("INFO", LogFormat.JSON)
+    try:
+        json.loads("no such thing")
+    except ValueError:
+        tell.exception("a step failed")
+    assert "JSONDecodeError: Expecting value" in json.loads(written.getvalue())["exception"]
+
+
+def test_a_log_that_cannot_be_written_stops_nobody() -> None:
+    tell, written = log("INFO", LogFormat.JSON)
+    written.close()
+    tell(logging.INFO, "done")
 
 
 def test_metrics_read_as_prometheus_wants_them() -> None:
@@ -48,7 +79,7 @@ def test_metrics_read_as_prometheus_wants_them() -> None:
     metrics.add("jobs_total", 2, outcome='a"b\\c\nd')
     metrics.set("up", 1)
     for seconds in (0.004, 0.005, 0.3, 1000):
-        metrics.observe("seconds", seconds)
+        metrics.histogram("seconds").observe(seconds)
     lines = metrics.render().splitlines()
     assert lines[:4] == [
         "# HELP jobs_total Jobs.",

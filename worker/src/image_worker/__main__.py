@@ -22,7 +22,9 @@ def main(
     try:
         read = settings.read(environ)
         settings.with_presets(read.images)  # only the children need them, but we can say why not
-        telemetry.configure_logging(read.log_level, read.log_format)
+        telemetry.log.configure(
+            read.log_level, read.log_format, sys.stdout.buffer, wall_clock=time.time
+        )
         return Supervisor(
             read,
             environ=environ,

@@ -73,7 +73,7 @@ class Heart:
             try:
                 wait = self._step()
             except Exception:  # noqa: BLE001 (the edge of the task: one bug must not stop the heart)
-                telemetry.LOG.exception("a heartbeat failed unexpectedly")
+                telemetry.log.exception("a heartbeat failed unexpectedly")
                 self._metrics.add("image_worker_bugs_total")
                 wait = self._trouble.next_seconds()
             self._health.back_within("heart", wait + MARGIN_SECONDS)

@@ -228,8 +228,8 @@ class Leases:
 
 def _lease(name: str, envelope: bytes) -> Lease:
     line, _, raw = envelope.partition(b"\n")
-    job_id, attempts, crashes, *_ = line.decode(errors="replace").split(" ")
-    return Lease(name, job_id, int(attempts), int(crashes), raw)
+    job_id, attempts, crashes, _ = line.split(b" ", 3)
+    return Lease(name, job_id.decode(errors="replace"), int(attempts), int(crashes), raw)
 
 
 def _word(reply: object) -> str:

@@ -4,68 +4,119 @@ It knows formats and counters; it must not know Redis, images, or when anything 
 clocks are handed in.  Decoding children never come here.
 """
 
+import contextlib
 import json
 import logging
 import sys
 import threading
+import traceback
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import BinaryIO, Final
 
 from image_worker.settings import LogFormat
 
 SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-LOG: Final = logging.getLogger("image_worker")
 _encode: Final = json.JSONEncoder(default=str).encode
 Labels = tuple[tuple[str, str], ...]
+Line = Callable[[float, int, str, Mapping[str, object]], str]
 
 
-def log(level: int, message: str, **fields: object) -> None:
-    """Log a sentence with its facts as fields."""
-    if LOG.isEnabledFor(level):
-        # Made by hand: to find out who called takes longer than to write the line.
-        record = logging.LogRecord(LOG.name, level, "", 0, message, None, None)
-        record.facts = fields
-        LOG.handle(record)
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line; hostile file names come out escaped."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write one line."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "facts", {}),
+def json_line(seconds: float, level: int, message: str, facts: Mapping[str, object]) -> str:
+    """Write one JSON object; hostile file names come out escaped."""
+    return _encode(
+        {
+            "time": datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds"),
+            "level": logging.getLevelName(level).lower(),
+            "message": message,
+            **facts,
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return _encode(line)
+    )
 
 
-class TextLines(logging.Formatter):
-    """Words for a person; values are quoted as JSON, so a line stays a line."""
+def text_line(seconds: float, level: int, message: str, facts: Mapping[str, object]) -> str:
+    """Write words for a person; values are quoted as JSON, so a line stays a line."""
+    when = datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "milliseconds")
+    words = (f"{name}={_encode(value)}" for name, value in facts.items())
+    return " ".join([when, f"{logging.getLevelName(level):7}", message, *words])
+
+
+class Log:
+    """Writes each sentence with its facts as one line, at once.
+
+    Levels are those of `logging`; its machinery is not used, since it takes as long as all
+    else the supervisor does for a short job.
+    """
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+        self._lock = threading.Lock()
+        self._least = logging.WARNING
+        self._line: Line = text_line
+        self._out: BinaryIO = sys.stderr.buffer
+        self._wall_clock: Callable[[], float] = lambda: 0.0
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's)
-        """Write the words, then the facts."""
-        facts: Mapping[str, object] = getattr(record, "facts", {})
-        words = (f"{name}={_encode(value)}" for name, value in facts.items())
-        return " ".join([super().formatMessage(record), *words])
+    def configure(
+        self, level: str, log_format: LogFormat, out: BinaryIO, wall_clock: Callable[[], float]
+    ) -> None:
+        """Say what is written, how, and where."""
+        self._least = logging.getLevelNamesMapping()[level]
+        self._line = json_line if log_format is LogFormat.JSON else text_line
+        self._out = out
+        self._wall_clock = wall_clock
+
+    def __call__(self, level: int, message: str, **facts: object) -> None:
+        """Log a sentence with its facts as fields."""
+        if level < self._least:
+            return
+        line = self._line(self._wall_clock(), level, message, facts) + "\n"
+        # A log that cannot be written must not stop the work.
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._out.write(line.encode(errors="backslashreplace"))
+            self._out.flush()
+
+    def exception(self, message: str) -> None:
+        """Log the exception that is being handled, which nobody foresaw."""
+        self(logging.ERROR, message, exception=traceback.format_exc())
 
 
-def configure_logging(level: str, log_format: LogFormat) -> None:
-    """Send this package's lines to standard output."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonLines() if log_format is LogFormat.JSON else TextLines())
-    LOG.handlers = [handler]
-    LOG.setLevel(level)
-    LOG.propagate = False
+log: Final = Log()
+
+
+class Series:
+    """One counter or gauge with its labels, looked up once and used for ever."""
+
+    __slots__ = ("_lock", "value")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.value = 0.0
+
+    def add(self, by: float = 1) -> None:
+        """Add to it."""
+        with self._lock:
+            self.value += by
+
+    def set(self, value: float) -> None:
+        """Set it."""
+        self.value = value
+
+
+class Histogram:
+    """Observed seconds: per bucket (made cumulative when read), and summed."""
+
+    __slots__ = ("_lock", "cells")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.cells = [0.0] * (len(SECONDS_BUCKETS) + 2)
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        cell = bisect_left(SECONDS_BUCKETS, seconds)
+        with self._lock:
+            self.cells[cell] += 1
+            self.cells[-1] += seconds
 
 
 class Metrics:
@@ -78,35 +129,33 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kinds: dict[str, tuple[str, str]] = {}
-        self._values: dict[str, dict[Labels, float]] = {}
-        self._histograms: dict[str, list[float]] = {}
+        self._series: dict[str, dict[Labels, Series]] = {}
+        self._histograms: dict[str, Histogram] = {}
 
     def declare(self, name: str, kind: str, text: str) -> None:
         """Declare a counter, gauge or histogram."""
         self._kinds[name] = (kind, text)
         if kind == "histogram":
-            self._histograms[name] = [0.0] * (len(SECONDS_BUCKETS) + 2)
+            self._histograms[name] = Histogram()
         else:
-            self._values[name] = {}
+            self._series[name] = {}
+
+    def series(self, name: str, **labels: str) -> Series:
+        """Return a counter or gauge, for those who use it for every job."""
+        with self._lock:
+            return self._series[name].setdefault(tuple(sorted(labels.items())), Series())
+
+    def histogram(self, name: str) -> Histogram:
+        """Return a histogram."""
+        return self._histograms[name]
 
     def add(self, name: str, by: float = 1, **labels: str) -> None:
         """Add to a counter or gauge."""
-        key = tuple(sorted(labels.items())) if labels else ()
-        with self._lock:
-            series = self._values[name]
-            series[key] = series.get(key, 0) + by
+        self.series(name, **labels).add(by)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        with self._lock:
-            self._values[name][tuple(sorted(labels.items()))] = value
-
-    def observe(self, name: str, seconds: float) -> None:
-        """Count one observation: per bucket (made cumulative when read), in all, and summed."""
-        with self._lock:
-            cells = self._histograms[name]
-            cells[bisect_left(SECONDS_BUCKETS, seconds)] += 1
-            cells[-1] += seconds
+        self.series(name, **labels).set(value)
 
     def render(self) -> str:
         """Write everything in the text exposition format 0.0.4."""
@@ -115,11 +164,12 @@ class Metrics:
             for name, (kind, text) in self._kinds.items():
                 lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
                 if kind == "histogram":
-                    lines += _histogram(name, self._histograms[name])
+                    lines += _histogram(name, self._histograms[name].cells)
                 else:
-                    series = self._values[name] or {(): 0.0}
+                    series = self._series[name] or {(): Series()}
                     lines += [
-                        f"{name}{_braces(labels)} {value:.17g}" for labels, value in series.items()
+                        f"{name}{_braces(labels)} {one.value:.17g}"
+                        for labels, one in series.items()
                     ]
         return "\n".join(lines) + "\n"
 

@@ -27,7 +27,6 @@ MARGIN_SECONDS = 30.0
 READY_SECONDS = 1.0
 RETIRED_SECONDS = 0.25
 """How soon a retired worker asks again: it may have been called back."""
-QUIET_OUTCOMES = frozenset({"done", "released"})
 
 
 class Stop:
@@ -65,6 +64,12 @@ class Worker:
         self._job_timeout = job_timeout
         self._max_attempts = max_attempts
         self._metrics = metrics
+        self._count_done = metrics.series("image_worker_jobs_total", outcome="done").add
+        self._count_busy = metrics.series(
+            "image_worker_busy_seconds_total", cpu="any" if child.cpu is None else str(child.cpu)
+        ).add
+        self._count_running = metrics.series("image_worker_in_flight").add
+        self._observe = metrics.histogram("image_worker_job_seconds").observe
         self._health = health
         self._clock = clock
         self._chance = chance
@@ -114,7 +119,7 @@ class Worker:
                 try:
                     self._step()
                 except Exception:  # noqa: BLE001 (the edge of the task: one bug must not end the worker)
-                    telemetry.LOG.exception("a step of the worker failed unexpectedly")
+                    telemetry.log.exception("a step of the worker failed unexpectedly")
                     self._metrics.add("image_worker_bugs_total")
                     self._held = None  # its lease runs out, and others take the job
                     self._claims += 1
@@ -180,12 +185,12 @@ class Worker:
         """Have the job done and tell the queue; an ack travels with the next claim."""
         self._promise(self._job_timeout.total_seconds() + MARGIN_SECONDS)
         started = self._clock()
-        self._metrics.add("image_worker_in_flight")
+        self._count_running()
         result = self._result_of(lease.raw)
         seconds = self._clock() - started
-        self._metrics.add("image_worker_in_flight", -1)
-        self._metrics.add("image_worker_busy_seconds_total", seconds, cpu=self._cpu)
-        self._metrics.observe("image_worker_job_seconds", seconds)
+        self._count_running(-1)
+        self._count_busy(seconds)
+        self._observe(seconds)
         verdict = judge(
             result,
             attempts=lease.attempts,
@@ -313,21 +318,28 @@ class Worker:
     def _tell(
         self, lease: Lease, result: keeper.Result, verdict: Verdict, settled: str | None
     ) -> None:
-        self._metrics.add("image_worker_jobs_total", outcome=verdict.outcome)
-        facts: dict[str, object] = {
-            "job": lease.job_id,
-            "lease": lease.name,
-            "outcome": verdict.outcome,
-        }
         if isinstance(result, wire.Done):
-            facts |= {
-                "filename": result.filename,
-                "milliseconds": result.milliseconds,
-                "width": result.width,
-                "height": result.height,
-                "bytes": result.output_bytes,
-            }
-        else:
-            facts |= {"reason": verdict.reason, "settled": settled}
-        level = logging.INFO if verdict.outcome in QUIET_OUTCOMES else logging.WARNING
-        telemetry.log(level, verdict.sentence, **facts)
+            self._count_done()
+            telemetry.log(
+                logging.INFO,
+                verdict.sentence,
+                job=lease.job_id,
+                lease=lease.name,
+                outcome=verdict.outcome,
+                filename=result.filename,
+                milliseconds=result.milliseconds,
+                width=result.width,
+                height=result.height,
+                bytes=result.output_bytes,
+            )
+            return
+        self._metrics.add("image_worker_jobs_total", outcome=verdict.outcome)
+        telemetry.log(
+            logging.INFO if verdict.action is Action.RELEASE else logging.WARNING,
+            verdict.sentence,
+            job=lease.job_id,
+            lease=lease.name,
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            settled=settled,
+        )
