@@ -167,7 +167,7 @@ def test_a_node_that_is_away_is_waited_for(tmp_path: Path) -> None:
             queue.push(job(1), job(2, "slow"))
             eventually(lambda: queue.members("inflight"), "a job to run")
             cluster.owner(LIST).kill()
-            eventually(lambda: supervisor.get("/readyz")[0] == 503, "not ready without the node")
+            eventually(lambda: supervisor.metric("image_worker_redis_up") == 0, "the outage")
             cluster.owner(LIST).start()
             queue.push(job(3))
             await_done(queue, supervisor, 3)
