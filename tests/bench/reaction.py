@@ -29,6 +29,7 @@ import redis
 
 from support.redis_server import RedisServer
 from workerpool_operator.cluster import Cluster, connect
+from workerpool_operator.registry import version_of
 from workerpool_operator.resource import Key
 
 NAMESPACE = "bench-reaction"
@@ -156,14 +157,16 @@ async def measure(server: RedisServer, samples: int) -> dict[str, list[float]]:
     queue = redis.Redis.from_url(server.url)
     cluster = await connect(request_seconds=5, connections=4)
     bare = Key(NAMESPACE, "bare")
+    version = version_of(await cluster.read_deployment(bare))
     try:
         async with watching(cluster) as watch:
             await watch.until(0)
             for number in range(samples):
                 await asyncio.sleep(random.uniform(0.3, 0.8))  # the phase, not a wait
                 start = time.perf_counter()
-                await cluster.scale_deployment(bare, 1 + number % 2)
+                scale = await cluster.scale_deployment(bare, 1 + number % 2, version)
                 figures["patch"].append((time.perf_counter() - start) * 1000)
+                version = version_of(scale)
                 await asyncio.sleep(random.uniform(0.1, 0.4))  # likewise
                 watch.seen.clear()
                 start = time.perf_counter()

@@ -209,6 +209,8 @@ def test_the_operator_gets_the_default_settings(documents: list[Document]) -> No
         "WORKERPOOL_LOG_LEVEL": "INFO",
         "WORKERPOOL_LOG_FORMAT": "json",
         "WORKERPOOL_HTTP_PORT": "8080",
+        "WORKERPOOL_LEADER_LEASE_NAME": "workerpool-operator",
+        "WORKERPOOL_LEADER_LEASE_SECONDS": "10",
         "POD_NAME": {"fieldRef": {"fieldPath": "metadata.name"}},
         "POD_NAMESPACE": {"fieldRef": {"fieldPath": "metadata.namespace"}},
     }
@@ -234,10 +236,46 @@ def test_values_reach_the_operator(helm: Helm) -> None:
     assert template["spec"]["containers"][0]["image"] == "localhost/workerpool-operator:abc"
 
 
-def test_there_is_never_a_second_operator_beside_the_first(documents: list[Document]) -> None:
+def test_an_update_begins_the_new_operator_before_the_old_one_ends(
+    documents: list[Document],
+) -> None:
     spec = only(documents, "Deployment")["spec"]
 
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 1
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert not [d for d in documents if d["kind"] == "PodDisruptionBudget"]
+    assert "affinity" not in spec["template"]["spec"]
+
+
+def test_several_operators_are_kept_apart_and_drained_one_by_one(helm: Helm) -> None:
+    documents = helm.render("--set=operator.replicas=2")
+
+    spec = only(documents, "Deployment")["spec"]
+    budget = only(documents, "PodDisruptionBudget")["spec"]
+    affinity = spec["template"]["spec"]["affinity"]["podAntiAffinity"]
+    (preferred,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+
+    assert spec["replicas"] == 2
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == spec["selector"]
+    assert preferred["podAffinityTerm"]["labelSelector"] == spec["selector"]
+
+
+def test_an_affinity_of_ones_own_is_taken_instead(helm: Helm) -> None:
+    documents = helm.render(
+        "--set=operator.replicas=2", '--set-json=operator.affinity={"nodeAffinity": {}}'
+    )
+
+    template = only(documents, "Deployment")["spec"]["template"]
+
+    assert template["spec"]["affinity"] == {"nodeAffinity": {}}
+
+
+def test_the_lease_is_the_one_the_operator_has_rights_to(documents: list[Document]) -> None:
+    role = only(documents, "Role", "workerpool-operator-lease")
+    named = [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule]
+
+    assert named == [[environment(documents)["WORKERPOOL_LEADER_LEASE_NAME"]]]
 
 
 def test_every_selector_finds_the_pods_it_is_meant_for(documents: list[Document]) -> None:

@@ -29,6 +29,8 @@ FOR_POOLS: Rights = {
 FOR_THE_RESOURCE: Rights = {
     "apiextensions.k8s.io/customresourcedefinitions": {"get", "list", "watch"},
 }
+AT_HOME: Rights = {"coordination.k8s.io/leases": {"create"}}
+"""In the operator's own namespace; its own Lease it may get and update, too."""
 FOR_NAMESPACES: Rights = {"/namespaces": {"get", "list", "watch"}}
 
 
@@ -144,7 +146,31 @@ def test_named_namespaces_confine_the_operator_to_them(
     at_home = rights(api, resources, "workerpool-operator", namespace, namespace)
 
     assert beyond(inside, everybody) == FOR_POOLS | FOR_THE_RESOURCE
-    assert beyond(outside, everybody) == beyond(at_home, everybody) == FOR_THE_RESOURCE
+    assert beyond(outside, everybody) == FOR_THE_RESOURCE
+    assert beyond(at_home, everybody) == FOR_THE_RESOURCE | AT_HOME
+
+
+@pytest.mark.parametrize(
+    ("question", "where", "answer"),
+    [
+        ("get leases/workerpool-operator", "home", "yes"),
+        ("update leases/workerpool-operator", "home", "yes"),
+        ("patch leases/workerpool-operator", "home", "no"),
+        ("delete leases/workerpool-operator", "home", "no"),
+        ("update leases/somebody-elses", "home", "no"),
+        ("get leases/workerpool-operator", "default", "no"),
+        ("create leases", "default", "no"),
+    ],
+)
+def test_one_lease_is_the_operators(
+    api: ApiServer, granted: str, question: str, where: str, answer: str
+) -> None:
+    account = f"--as=system:serviceaccount:{granted}:workerpool-operator"
+    namespace = granted if where == "home" else where
+
+    done = api.kubectl("auth", "can-i", *question.split(), account, "-n", namespace, check=False)
+
+    assert done.stdout.strip() == answer
 
 
 @pytest.mark.parametrize(

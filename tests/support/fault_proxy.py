@@ -18,8 +18,10 @@ CHUNK = 65_536
 class FaultProxy:
     """Stands between a client and a local port, in the test's own event loop."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, gap_seconds: float = 0.0) -> None:
+        """Stand before `port`; what was held arrives chunk by chunk, with a gap between."""
         self._target = port
+        self._gap = gap_seconds
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -98,9 +100,12 @@ class FaultProxy:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             while chunk := await source.read(CHUNK):
+                held = not self._flows.is_set()
                 await self._flows.wait()
                 sink.write(chunk)
                 await sink.drain()
+                if held:
+                    await asyncio.sleep(self._gap)
         except OSError:
             pass
         finally:

@@ -27,6 +27,7 @@ START_DEADLINE_SECONDS = 30.0
 STOP_DEADLINE_SECONDS = 60.0
 NAMESPACE = "workerpool-system"
 ACCOUNT = "workerpool-operator"
+LEASE = "workerpool-operator"
 QUICK = {
     "WORKERPOOL_TICK_SECONDS": "0.05",
     "WORKERPOOL_SAFETY_POLL_SECONDS": "1",
@@ -142,7 +143,10 @@ class OperatorProcess(Context):
                     **({} if self._in_pod else {"KUBECONFIG": str(kubeconfig)}),
                     "WORKERPOOL_WORKER_IMAGE": "image-worker:test",
                     "WORKERPOOL_HTTP_PORT": str(self.port),
+                    # The same for all: whoever holds the lease under its own name goes on at once.
                     "POD_NAME": "operator-under-test",
+                    "POD_NAMESPACE": NAMESPACE,
+                    "WORKERPOOL_LEADER_LEASE_NAME": LEASE,
                     **self._settings,
                 },
             )

@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from workerpool_operator import telemetry
-from workerpool_operator.cluster import Cluster, connect
+from workerpool_operator.cluster import Cluster, LeaseInCluster, connect
 from workerpool_operator.errors import ApplyFailed, ConfigError, NotFound
+from workerpool_operator.lease import Elector
 from workerpool_operator.queues import CredentialSource
 from workerpool_operator.reconcile import Reconciler
 from workerpool_operator.registry import Registry
-from workerpool_operator.resource import Endpoint
+from workerpool_operator.resource import Endpoint, Key
 from workerpool_operator.settings import Settings, read_settings
 from workerpool_operator.tracking import Credentials
 from workerpool_operator.watch import Watch
@@ -58,6 +59,7 @@ async def run(settings: Settings) -> None:
             connections=settings.max_writes_in_flight + 4,
         )
         stack.push_async_callback(cluster.close)
+        elector = _elector(cluster, settings)
         registry = Registry()
         watch = Watch(cluster, registry, settings)
         reconciler = Reconciler(
@@ -70,6 +72,10 @@ async def run(settings: Settings) -> None:
         health.alive["write"] = lambda: (
             "writes are stuck" if reconciler.writer.slowest_seconds() > STUCK_SECONDS else None
         )
+        if elector is not None:
+            cluster.write_seconds = elector.write_seconds
+            health.alive["lease"] = lambda: elector.stuck(STUCK_SECONDS)
+        reconciler.metrics.leader.set_function(lambda: cluster.write_seconds() > 0)
         try:
             server = await telemetry.serve(settings.http_port, health, reconciler.metrics)
         except OSError as error:
@@ -78,18 +84,51 @@ async def run(settings: Settings) -> None:
 
         await _first_sweep(watch)
         listed = True
-        reconciler.start()
         stack.push_async_callback(reconciler.stop)
-        sweeper = asyncio.create_task(watch.sweep_for_ever(reconciler.heal), name="sweep")
-        stack.callback(sweeper.cancel)
+        ended = asyncio.Event()
+        # Before kopf begins: it takes what is begun later for its own, and cancels it in the end.
+        for name, work in (
+            ("sweep", watch.sweep_for_ever(reconciler.heal)),
+            ("lead", _lead(reconciler, elector, ended)),
+            ("lease", elector.run() if elector is not None else asyncio.sleep(0)),
+        ):
+            stack.callback(asyncio.create_task(work, name=name).cancel)
         log.info("started", extra={"pools": len(list(registry.pools))})
 
         async def stop() -> None:
             log.info("stopping")
             await reconciler.stop()
+            if elector is not None:
+                await elector.release()
             await server.cleanup()
 
-        await watch.run(stop)
+        await watch.run(stop, ended)
+
+
+def _elector(cluster: Cluster, settings: Settings) -> Elector | None:
+    """Return who runs for the lease; nobody does outside of a pod."""
+    if not settings.pod_namespace:
+        log.warning("POD_NAMESPACE is not set: leading without a lease; run one operator only")
+        return None
+    return Elector(
+        LeaseInCluster(cluster, Key(settings.pod_namespace, settings.leader_lease_name)),
+        identity=settings.pod_name,
+        seconds=settings.leader_lease_seconds,
+        # It goes on while the machine is suspended, as the others' clocks do.
+        clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        wall_clock=lambda: datetime.now(UTC),
+    )
+
+
+async def _lead(reconciler: Reconciler, elector: Elector | None, ended: asyncio.Event) -> None:
+    """Begin to read queues and to write as soon as this operator leads; end when it lost that."""
+    if elector is None:
+        reconciler.start()
+        return
+    await elector.elected.wait()
+    reconciler.start()
+    await elector.lost.wait()
+    ended.set()  # started anew, it is a standby that knows nothing outdated
 
 
 async def _first_sweep(watch: Watch) -> None:

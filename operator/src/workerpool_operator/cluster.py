@@ -6,8 +6,9 @@ package's errors. Every request has a timeout: the library's own default is five
 
 import base64
 import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from workerpool_operator.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    NotLeading,
     Throttled,
 )
 from workerpool_operator.resource import GROUP, PLURAL, VERSION, Key
@@ -37,6 +39,7 @@ _MERGE = "application/merge-patch+json"
 _PAGE = 500
 _POOLS = f"/apis/{GROUP}/{VERSION}"
 _APPS = "/apis/apps/v1"
+_LEASES = "/apis/coordination.k8s.io/v1"
 
 
 async def connect(*, request_seconds: float, connections: int) -> "Cluster":
@@ -66,6 +69,8 @@ class Cluster:
     def __init__(self, api: client.ApiClient, timeout: float) -> None:
         self._api = api
         self._timeout = timeout
+        self.write_seconds: Callable[[], float] = lambda: math.inf
+        """For how long writes may still begin: asked before each one, and its bound, too."""
 
     @property
     def server(self) -> str:
@@ -96,7 +101,7 @@ class Cluster:
 
     async def read_deployment(self, key: Key) -> Document:
         """Return a Deployment."""
-        return await self._request("GET", _path(_APPS, "deployments", key))
+        return await self.request("GET", _path(_APPS, "deployments", key))
 
     async def create_deployment(self, key: Key, manifest: Document, replicas: int) -> Document:
         """Create a Deployment with `replicas`, and keep that count out of later applies.
@@ -108,48 +113,61 @@ class Cluster:
         """
         metadata = {n: v for n, v in manifest["metadata"].items() if n != "annotations"}
         spec = manifest["spec"] | {"replicas": replicas}
-        await self.apply_deployment(key, manifest | {"metadata": metadata, "spec": spec})
+        await self._apply_as(OWNER, key, manifest | {"metadata": metadata, "spec": spec})
         claim = {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": key.name, "annotations": manifest["metadata"]["annotations"]},
             "spec": {"replicas": replicas},
         }
-        return await self._apply(_path(_APPS, "deployments", key), claim, SCALER)
+        return await self._apply_as(SCALER, key, claim)
 
-    async def apply_deployment(self, key: Key, manifest: Document) -> Document:
-        """Make a Deployment look like `manifest`, its replicas aside."""
-        return await self._apply(_path(_APPS, "deployments", key), manifest, OWNER)
+    async def apply_deployment(self, key: Key, manifest: Document, uid: str) -> Document:
+        """Make the Deployment of that `uid` look like `manifest`, its replicas aside.
 
-    async def scale_deployment(self, key: Key, replicas: int) -> Document:
-        """Set a Deployment's replicas; return the Scale."""
+        Without the uid, one that was deleted meanwhile would be made anew by this very request,
+        and without a count the API server starts it at one replica.
+
+        Raises:
+            Conflict: there is no Deployment of that uid (any more).
+        """
+        metadata = manifest["metadata"] | {"uid": uid}
+        return await self._apply_as(OWNER, key, manifest | {"metadata": metadata})
+
+    async def scale_deployment(self, key: Key, replicas: int, version: int) -> Document:
+        """Set the replicas of a Deployment that was seen at `version`; return the Scale.
+
+        Raises:
+            Conflict: it has changed since, so what was decided then may be wrong now.
+        """
         path = _path(_APPS, "deployments", key) + "/scale"
-        body = {"spec": {"replicas": replicas}}
-        return await self._request("PATCH", path, body, _MERGE, {"fieldManager": SCALER})
+        body = {"metadata": {"resourceVersion": str(version)}, "spec": {"replicas": replicas}}
+        return await self.request("PATCH", path, body, _MERGE, {"fieldManager": SCALER})
 
     async def write_status(self, key: Key, status: Document) -> None:
         """Merge `status` into a pool's; a field of `None` is removed."""
         path = _path(_POOLS, PLURAL, key) + "/status"
         query = {"fieldManager": OWNER}
-        await self._request("PATCH", path, {"status": status}, _MERGE, query)
+        await self.request("PATCH", path, {"status": status}, _MERGE, query)
 
     async def create_event(self, namespace: str, event: Document) -> None:
         """Record an Event."""
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        await self._request("POST", path, event)
+        await self.request("POST", path, event)
 
     async def read_secret(self, key: Key) -> dict[str, str]:
         """Return a Secret's entries, decoded; what is no text is left out."""
-        secret = await self._request("GET", _path("/api/v1", "secrets", key))
+        secret = await self.request("GET", _path("/api/v1", "secrets", key))
         entries = {}
         for name, value in (secret.get("data") or {}).items():
             with suppress(UnicodeDecodeError):
                 entries[name] = base64.b64decode(value).decode()
         return entries
 
-    async def _apply(self, path: str, manifest: Document, manager: str) -> Document:
+    async def _apply_as(self, manager: str, key: Key, manifest: Document) -> Document:
         query = {"fieldManager": manager, "force": "true"}
-        return await self._request("PATCH", path, manifest, _APPLY, query)
+        path = _path(_APPS, "deployments", key)
+        return await self.request("PATCH", path, manifest, _APPLY, query)
 
     async def _list(
         self,
@@ -163,7 +181,7 @@ class Cluster:
         for path in paths or [f"{api}/{plural}"]:
             page: dict[str, str] = {"limit": str(_PAGE), **query}
             while True:
-                answer = await self._request("GET", path, query=page)
+                answer = await self.request("GET", path, query=page)
                 items += answer["items"]
                 token = answer["metadata"].get("continue")
                 if not token:
@@ -171,14 +189,17 @@ class Cluster:
                 page["continue"] = token
         return items
 
-    async def _request(
+    async def request(
         self,
         method: str,
         path: str,
         body: Document | None = None,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
+        *,
+        fenced: bool = True,
     ) -> Document:
+        """Send one request; a `fenced` one that writes needs the leader's right to write."""
         headers = {"Accept": "application/json", "Content-Type": content_type}
         try:
             method, url, headers, payload, _ = await self._api.param_serialize(
@@ -189,8 +210,14 @@ class Cluster:
                 body=body,
                 auth_settings=["BearerToken"],
             )
+            timeout = self._timeout
+            if method != "GET" and fenced:
+                # Last of all, and the bound of all that follows, a wait for a connection included.
+                timeout = min(timeout, self.write_seconds())
+                if timeout <= 0:
+                    raise NotLeading
             answer = await self._api.call_api(
-                method, url, headers, payload, _request_timeout=self._timeout
+                method, url, headers, payload, _request_timeout=timeout
             )
             text = await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError, client.ApiException) as error:
@@ -200,6 +227,39 @@ class Cluster:
             raise _refusal(answer.status, answer.headers, text, f"{method} {path}")
         document: Document = json.loads(text)
         return document
+
+
+class LeaseInCluster:
+    """One Lease of the cluster; writing it is what gives the right to write."""
+
+    def __init__(self, cluster: Cluster, key: Key) -> None:
+        self._cluster = cluster
+        self._key = key
+
+    async def read_lease(self) -> Document:
+        """Return it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return await self._cluster.request("GET", _path(_LEASES, "leases", self._key))
+
+    async def write_lease(self, spec: Document, version: str) -> Document:
+        """Replace it if it has `version`; create it if that is empty.
+
+        Raises:
+            Conflict: it has another version, or exists already.
+        """
+        metadata = {"name": self._key.name, "namespace": self._key.namespace}
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": spec}
+        if version:
+            method, path = "PUT", _path(_LEASES, "leases", self._key)
+            metadata["resourceVersion"] = version
+        else:
+            method, path = "POST", f"{_LEASES}/namespaces/{quote(self._key.namespace)}/leases"
+        return await self._cluster.request(
+            method, path, body | {"metadata": metadata}, fenced=False
+        )
 
 
 def _path(api: str, plural: str, key: Key) -> str:
@@ -229,6 +289,8 @@ def _refusal(
         case 404:
             return NotFound(words)
         case 409:
+            return Conflict(words)
+        case 422 if "metadata.uid:" in message:  # another object under the same name
             return Conflict(words)
         case 429 | 503:
             return Throttled(words, retry_after=patience)

@@ -9,6 +9,7 @@
         ├── Forbidden      the operator lacks a right: condition and event, try again slowly
         ├── NotFound       the object is gone: treat it as deleted
         └── Throttled      the server asks for patience
+            └── NotLeading another operator may hold the lease: nothing was sent
 
 Adapters translate what their library raises into this tree with ``raise … from``.
 """
@@ -68,3 +69,10 @@ class Throttled(ApplyFailed):
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class NotLeading(Throttled):
+    """This operator does not hold the lease (any more), so nothing was sent."""
+
+    def __init__(self) -> None:
+        super().__init__("this operator does not hold the lease now", retry_after=1.0)

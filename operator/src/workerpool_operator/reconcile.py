@@ -16,12 +16,17 @@ from functools import partial
 from workerpool_operator import workload
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.decide import decide
-from workerpool_operator.errors import ApplyFailed, NotFound, Unreadable
+from workerpool_operator.errors import ApplyFailed, Conflict, NotFound, NotLeading, Unreadable
 from workerpool_operator.learn import NOTHING, Learnt, learn
 from workerpool_operator.model import Backlog, Decision, History, Observation, Reason
 from workerpool_operator.notices import Clock, Events, StatusBoard
 from workerpool_operator.queues import CredentialSource, Timing
-from workerpool_operator.registry import DeploymentRecord, PoolRecord, Registry, version_of
+from workerpool_operator.registry import (
+    PoolRecord,
+    Registry,
+    deployment_record,
+    version_of,
+)
 from workerpool_operator.report import Document, Situation
 from workerpool_operator.resource import Key
 from workerpool_operator.rollout import Rollout, complete
@@ -234,7 +239,7 @@ class Reconciler:
         if decision.desired > deployment.replicas:
             priority = Priority.UP if deployment.replicas else Priority.WAKE
         state.scaling_to = decision.desired
-        write = partial(self._scale, key, state, deployment, decision, told)
+        write = partial(self._scale, key, state, decision, told)
         self.writer.submit((key, "scale"), priority, write)
 
     def _count_decision(self, key: Key, decision: Decision) -> None:
@@ -245,11 +250,24 @@ class Reconciler:
         self,
         key: Key,
         state: _State,
-        deployment: DeploymentRecord,
         decision: Decision,
         told: float | None,
     ) -> None:
-        scale = await self._cluster.scale_deployment(deployment.key, decision.desired)
+        # As known now, not when it was decided: what became known since led to this same count.
+        deployment, pool = self._registry.deployment(key), state.record.pool
+        if pool is None or not complete(deployment, pool):
+            state.scaling_to = None
+            return
+        try:
+            scale = await self._cluster.scale_deployment(
+                deployment.key, decision.desired, deployment.version
+            )
+        except Conflict:
+            # Somebody else wrote meanwhile: look at it, and decide anew.
+            state.scaling_to = None
+            body = await self._cluster.read_deployment(deployment.key)
+            self._registry.put_deployment(deployment_record(body))
+            return
         if told is not None:
             self.metrics.reaction.observe(asyncio.get_running_loop().time() - told)
         state.scaled_at = self._clock()
@@ -288,6 +306,8 @@ class Reconciler:
         """Take in that a write failed; the writer tries it again unless the object is gone."""
         assert isinstance(slot, tuple)  # noqa: S101  every slot here starts with key and kind
         key, kind = slot[0], slot[1]
+        if isinstance(error, NotLeading):
+            return  # told by the elector, once and not for each pool
         self.metrics.write_failures.labels(kind=kind, error=type(error).__name__).inc()
         log.warning("%s not written: %s", kind, error, extra={"pool": str(key)})
         state = self._states.get(key)

@@ -47,6 +47,7 @@ class DeploymentRecord:
     """The digest of the manifest that was applied last."""
     live: str
     """The digest of its spec as it is, replicas aside: it changes when somebody edits it."""
+    uid: str = ""
 
 
 def deployment_record(body: Mapping[str, Any]) -> DeploymentRecord:
@@ -62,6 +63,7 @@ def deployment_record(body: Mapping[str, Any]) -> DeploymentRecord:
         updated=status.get("observedGeneration", 0) >= meta.get("generation", 0),
         applied=(meta.get("annotations") or {}).get(DIGEST_ANNOTATION, ""),
         live=digest({name: spec[name] for name in spec if name != "replicas"}),
+        uid=meta["uid"],
     )
 
 

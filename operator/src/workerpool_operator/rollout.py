@@ -59,7 +59,7 @@ class Rollout:
             if (deployment.applied, deployment.live) == (wanted, self._live):
                 self._settle()
                 return
-            write = partial(self._apply, pool, manifest)
+            write = partial(self._apply, manifest, deployment)
         else:
             write = partial(self._create, pool, manifest)
         if self._applying == wanted:
@@ -97,16 +97,20 @@ class Rollout:
             )
         if found is not None and found.applied:
             # Made long ago, and news to us: its size is not to be touched any more.
-            await self._apply(pool, manifest)
+            await self._apply(manifest, found)
             return
         if found is not None:
             replicas = found.replicas
         body = await self._cluster.create_deployment(key, manifest, replicas)
         self._applied(body, created="" if found is not None else key.name)
 
-    async def _apply(self, pool: Pool, manifest: Document) -> None:
-        key = workload.deployment_key(pool.key)
-        self._applied(await self._cluster.apply_deployment(key, manifest), created="")
+    async def _apply(self, manifest: Document, seen: DeploymentRecord) -> None:
+        """Correct the Deployment that was seen; if it is gone by now, forget it."""
+        try:
+            body = await self._cluster.apply_deployment(seen.key, manifest, seen.uid)
+        except Conflict as error:
+            raise NotFound(str(error)) from error
+        self._applied(body, created="")
 
     def _applied(self, body: Document, *, created: str) -> None:
         record = deployment_record(body)

@@ -1,5 +1,6 @@
 """The process's settings: environment → frozen `Settings`, all bad variables reported together."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -31,7 +32,13 @@ class Settings:
     log_level: str = "INFO"
     log_format: str = "json"
     pod_name: str = "workerpool-operator"
-    """Named in Events as the reporting instance."""
+    """Named in Events as the reporting instance, and in the lease as its holder."""
+    pod_namespace: str = ""
+    """Where the lease lies; without one, nobody is asked and this operator leads."""
+    leader_lease_name: str = "workerpool-operator"
+    """The operators that run for the same lease are one: one of them works at a time."""
+    leader_lease_seconds: float = 10.0
+    """After what silence another takes over: longer than a stall, shorter than anybody waits."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -73,7 +80,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ),
         log_format=take("WORKERPOOL_LOG_FORMAT", _one_of("json", "text"), "json"),
         pod_name=environment.get("POD_NAME") or "workerpool-operator",
+        pod_namespace=environment.get("POD_NAMESPACE", "").strip(),
+        leader_lease_name=take("WORKERPOOL_LEADER_LEASE_NAME", _name, "workerpool-operator"),
+        leader_lease_seconds=take("WORKERPOOL_LEADER_LEASE_SECONDS", _lease_seconds, 10.0),
     )
+    if settings.pod_namespace and not environment.get("POD_NAME"):
+        problems.append("POD_NAME is missing: the lease in POD_NAMESPACE needs a holder's name")
     if problems:
         raise ConfigError("\n".join(problems))
     return settings
@@ -90,6 +102,18 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text):
+        raise ValueError("must be a Kubernetes name: lower case letters, digits, '-' and '.'")
+    return text
+
+
+def _lease_seconds(text: str) -> float:
+    if not text.isdecimal() or not 2 <= int(text) <= 600:  # noqa: PLR2004  a stall, ten minutes
+        raise ValueError("must be whole seconds from 2 to 600")
+    return float(text)
 
 
 def _positive(text: str) -> int:

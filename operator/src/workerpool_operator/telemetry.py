@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -59,6 +59,11 @@ class Metrics:
     def __init__(self, pools: Callable[[], Mapping[tuple[str, str], PoolGauges]]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_PoolCollector(pools))
+        self.leader = Gauge(
+            "workerpool_leader",
+            "1 if this operator may write: it holds the lease.",
+            registry=self.registry,
+        )
         self.decisions = Counter(
             "workerpool_decision",
             "Changes of scale and holds decided, by reason.",

@@ -87,8 +87,10 @@ class Watch:
             except Exception:  # the edge of a task: the next sweep may do better
                 log.exception("sweep failed unexpectedly")
 
-    async def run(self, stop: Callable[[], Awaitable[None]]) -> None:
-        """Watch until the process is told to stop (kopf takes the signals), then call `stop`.
+    async def run(self, stop: Callable[[], Awaitable[None]], ended: asyncio.Event) -> None:
+        """Watch until `ended` is set or the process is told to stop, then call `stop`.
+
+        kopf takes the signals.
 
         `stop` must end every task that began meanwhile: kopf takes them for its own, waits five
         seconds for them, and cancels them.
@@ -96,17 +98,21 @@ class Watch:
         namespaces = self._settings.watch_namespaces
         async with AsyncExitStack() as stack:
             await kopf.operator(
-                registry=self._handlers(stack, stop),
+                registry=self._handlers(stack, stop, ended),
                 settings=self._kopf_settings(),
                 namespaces=namespaces,
                 clusterwide=not namespaces,
                 standalone=True,
+                stop_flag=ended,
                 # kopf would ask for a user name, which a container's user does not have.
                 identity=self._settings.pod_name,  # type: ignore[arg-type]  # a str, renamed
             )
 
     def _handlers(
-        self, stack: AsyncExitStack, stop: Callable[[], Awaitable[None]]
+        self,
+        stack: AsyncExitStack,
+        stop: Callable[[], Awaitable[None]],
+        ended: asyncio.Event,
     ) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
 
@@ -131,6 +137,7 @@ class Watch:
 
         async def cleanup(**_: object) -> None:
             await stop()
+            ended.set()  # or else kopf waits five seconds for its own task that waits for this
 
         kopf.on.login(registry=registry)(login)
         kopf.on.cleanup(registry=registry)(cleanup)

@@ -47,3 +47,19 @@ def shop(api: ApiServer, operator: OperatorProcess, stage: RedisStage) -> Iterat
     shop = Shop(api, stage.server.url)
     yield shop
     shop.clear()
+
+
+@pytest.fixture(scope="session")
+def own_api() -> Iterator[ApiServer]:
+    """Return a cluster's API that may be stopped; nobody else uses it."""
+    with ApiServer() as api:
+        install(api)
+        yield api
+
+
+@pytest.fixture
+def own_shop(own_api: ApiServer, stage: RedisStage) -> Iterator[Shop]:
+    """Return a namespace that no operator looks after yet."""
+    shop = Shop(own_api, stage.server.url)
+    yield shop
+    shop.clear()

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,22 +22,6 @@ from support.waiting import eventually
 
 JOBS = [b"{}"] * 200
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/workerpool-system:workerpool-operator"
-
-
-@pytest.fixture(scope="module")
-def own_api() -> Iterator[ApiServer]:
-    """Return a cluster's API that may be stopped; nobody else uses it."""
-    with ApiServer() as api:
-        install(api)
-        yield api
-
-
-@pytest.fixture
-def own_shop(own_api: ApiServer, stage: RedisStage) -> Iterator[Shop]:
-    """Return a namespace that no operator looks after yet."""
-    shop = Shop(own_api, stage.server.url)
-    yield shop
-    shop.clear()
 
 
 # --- starting

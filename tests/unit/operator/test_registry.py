@@ -259,6 +259,7 @@ def document(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
         "metadata": {
             "namespace": "shop",
             "name": "images-worker",
+            "uid": "its-uid",
             "resourceVersion": "12345678901",
             "generation": 4,
             "annotations": {"workerpool.dev/manifest-digest": "abc"},
@@ -277,12 +278,18 @@ def test_the_record_of_a_deployment() -> None:
 
     assert (record.key, record.owner, record.version) == (DEPLOYMENT, "uid", 12_345_678_901)
     assert (record.replicas, record.ready, record.updated) == (7, 5, True)
-    assert record.applied == "abc"
+    assert (record.applied, record.uid) == ("abc", "its-uid")
 
 
 def test_the_record_of_a_bare_deployment() -> None:
     """Not the operator's, or not seen by its controller yet."""
-    meta = {"namespace": "shop", "name": "x", "resourceVersion": "1", "generation": 1}
+    meta = {
+        "namespace": "shop",
+        "name": "x",
+        "uid": "u",
+        "resourceVersion": "1",
+        "generation": 1,
+    }
 
     record = deployment_record({"metadata": meta, "spec": {}})
 

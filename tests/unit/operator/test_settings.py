@@ -26,6 +26,9 @@ def test_every_variable_is_read() -> None:
             "WORKERPOOL_LOG_LEVEL": "DEBUG",
             "WORKERPOOL_LOG_FORMAT": "text",
             "POD_NAME": "operator-0",
+            "POD_NAMESPACE": "scaling",
+            "WORKERPOOL_LEADER_LEASE_NAME": "images-operator",
+            "WORKERPOOL_LEADER_LEASE_SECONDS": "15",
         }
     ) == Settings(
         worker_image="image-worker:2",
@@ -39,6 +42,9 @@ def test_every_variable_is_read() -> None:
         log_level="DEBUG",
         log_format="text",
         pod_name="operator-0",
+        pod_namespace="scaling",
+        leader_lease_name="images-operator",
+        leader_lease_seconds=15.0,
     )
 
 
@@ -93,3 +99,21 @@ def test_all_bad_variables_are_reported_together() -> None:
         "WORKERPOOL_TICK_SECONDS",
         "WORKERPOOL_LOG_FORMAT",
     ]
+
+
+def test_a_lease_needs_a_holder_that_can_be_told_from_others() -> None:
+    with pytest.raises(ConfigError, match="POD_NAME is missing"):
+        read_settings(IMAGE | {"POD_NAMESPACE": "scaling"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("WORKERPOOL_LEADER_LEASE_NAME", "Images", "must be a Kubernetes name"),
+        ("WORKERPOOL_LEADER_LEASE_SECONDS", "1", "whole seconds from 2 to 600"),
+        ("WORKERPOOL_LEADER_LEASE_SECONDS", "2.5", "whole seconds from 2 to 600"),
+    ],
+)
+def test_a_lease_that_cannot_be_held_is_refused(name: str, value: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        read_settings(IMAGE | {name: value})
