@@ -12,6 +12,7 @@ from random import Random
 
 from image_worker import machine, telemetry, wire
 from image_worker.endpoints import Server
+from image_worker.evidence import Witness
 from image_worker.heart import Heart
 from image_worker.keeper import CHILD_COMMAND, Keeper
 from image_worker.leases import Leases
@@ -52,7 +53,12 @@ class Supervisor:
         self._stop = Stop()
         self._metrics = _declared(telemetry.Metrics())
         self._health = telemetry.Health(clock)
-        self._seating = Seating(settings.cpu, machine.topology(machine.read_texts()))
+        texts = machine.read_texts()
+        topology = machine.topology(texts)
+        self._seating = Seating(settings.cpu, topology)
+        self._witness = Witness(
+            settings.cpu.policy, topology, machine.virtualisation(texts), clock
+        )
         self._workers = [self._worker(cpu) for cpu in self._seating.layout.slots]
         self._heart = Heart(
             leases=self._leases("heart"),
@@ -180,6 +186,7 @@ class Supervisor:
             "cpu": "" if worker.child.cpu is None else str(worker.child.cpu),
             "pid": str(worker.child.pid or ""),
             "started": self._started,
+            **self._witness.testify(worker.id, worker.child.pid),
         }
 
     def _child_started(self, ready: wire.Ready) -> None:
