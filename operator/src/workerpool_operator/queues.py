@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from workerpool_operator.errors import ApplyFailed, NotFound, Unreadable
+from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.resource import Endpoint
 from workerpool_operator.tracking import Credentials, TrackingConnection
@@ -31,6 +32,8 @@ FIRST_REREAD_SECONDS = 0.01
 """After a change; doubled from reading to reading, up to a tick."""
 RECONNECT_SECONDS = (0.05, 5.0)
 """The first and the longest delay before another attempt to connect."""
+SURVEY_QUEUES = 16
+"""Queues whose workers are asked in one go: their answers are long."""
 PIPELINE_QUEUES = 500
 """Queues read in one round trip; larger pipelines would block other clients of the server."""
 
@@ -47,6 +50,9 @@ class Listener(Protocol):
 
         `told` is the loop's time at which Redis reported the change that led to this reading.
         """
+
+    def on_survey(self, queue: str, survey: Survey | Unreadable) -> None:
+        """Take what the queue's workers tell of themselves."""
 
 
 class Connection(Protocol):
@@ -72,6 +78,10 @@ class Connection(Protocol):
         """Return each queue's backlog, and have its next change reported."""
 
 
+    async def survey(self, queues: Sequence[str]) -> list[Survey | Unreadable]:
+        """Return what each queue's workers tell of themselves."""
+
+
 Connector = Callable[[str, Credentials, float], Connection]
 """URL, credentials and timeout → a connection to be opened."""
 
@@ -84,6 +94,8 @@ class Timing:
     safety_poll: float = 30.0
     timeout: float = 5.0
     """For a connection, and for any answer."""
+    survey: float = 10.0
+    """Between two surveys of the workers."""
 
 
 @dataclass(slots=True)
@@ -93,6 +105,8 @@ class _Queue:
     due: float = 0.0
     pause: float = FIRST_REREAD_SECONDS
     told: float | None = None
+    workers: int = 0
+    """How many it had when it was last read: nobody is asked where nobody is."""
 
 
 class QueueReader:
@@ -164,10 +178,35 @@ class QueueReader:
     async def _session(self) -> NoReturn:
         """Connect, and read until the connection ends."""
         connection = await self._connect()
+        # Beside the reading, so that no survey can ever delay an answer to a push.
+        surveying = asyncio.create_task(self._survey(connection))
         try:
             await self._serve(connection)
         finally:
+            surveying.cancel()
+            await asyncio.wait({surveying})
             await connection.close()
+
+    async def _survey(self, connection: Connection) -> None:
+        """Ask the workers of every queue that has any, slowly, until the connection ends."""
+        asked: set[str] = set()
+        while True:
+            await asyncio.sleep(self._timing.survey)
+            staffed = [name for name, entry in self._queues.items() if entry.workers]
+            for name in (asked - set(staffed)) & self._queues.keys():
+                self._listener.on_survey(name, Survey())
+            asked = set(staffed)
+            try:
+                for start in range(0, len(staffed), SURVEY_QUEUES):
+                    batch = staffed[start : start + SURVEY_QUEUES]
+                    surveys = await connection.survey(batch)
+                    for name, survey in zip(batch, surveys, strict=True):
+                        if name in self._queues:
+                            self._listener.on_survey(name, survey)
+            except Unreadable:
+                return  # the reading hears of it, too, and connects again
+            except Exception:  # the edge of a task: evidence is worth less than the scaling
+                log.exception("the workers at %s cannot be surveyed", self.endpoint.url)
 
     def _report(self, error: Unreadable) -> None:
         for name in list(self._queues):
@@ -224,6 +263,8 @@ class QueueReader:
         for name, reading in zip(names, readings, strict=True):
             moves = self._listener.on_reading(name, reading, told=told[name])
             entry_now = self._queues.get(name)
+            if entry_now is not None and isinstance(reading, Backlog):
+                entry_now.workers = reading.workers
             if entry_now is None or entry_now.due < math.inf:
                 continue  # dropped, or poked while the answer was on its way
             if moves:

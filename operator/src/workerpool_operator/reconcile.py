@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from workerpool_operator import workload
+from workerpool_operator import evidence, workload
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.decide import decide
 from workerpool_operator.errors import ApplyFailed, Conflict, NotFound, NotLeading, Unreadable
+from workerpool_operator.evidence import Survey
 from workerpool_operator.learn import NOTHING, Learnt, learn
 from workerpool_operator.model import Backlog, Decision, History, Observation, Reason
 from workerpool_operator.notices import Clock, Events, StatusBoard
@@ -48,6 +49,7 @@ class _State:
     manifest: Document | None = None
     """The Deployment as the pool wants it; `None` if the pool is invalid."""
     reading: Backlog | Unreadable | None = None
+    survey: Survey | Unreadable | None = None
     history: History = ()
     learnt: Learnt = NOTHING
     decision: Decision | None = None
@@ -75,7 +77,10 @@ class Reconciler:
         self._clock = clock
         self._states: dict[Key, _State] = {}
         timing = Timing(
-            settings.tick_seconds, settings.safety_poll_seconds, settings.request_timeout_seconds
+            settings.tick_seconds,
+            settings.safety_poll_seconds,
+            settings.request_timeout_seconds,
+            settings.survey_seconds,
         )
         self.subscriptions = Subscriptions(self, credentials, timing)
         self.metrics = Metrics(self._gauges)
@@ -138,6 +143,13 @@ class Reconciler:
             moves = moves or self._moves(key, state)
         return moves
 
+    def on_survey(self, keys: Collection[Key], survey: Survey | Unreadable) -> None:
+        """Take in what a queue's workers tell of their cores."""
+        for key in keys:
+            state = self._states[key]
+            state.survey = survey
+            self._report(key, state)
+
     def _note_reachability(self, state: _State, reading: Backlog | Unreadable) -> None:
         """Tell of the moment a queue is lost or found; in between there is nothing to tell."""
         before = state.reading
@@ -169,6 +181,7 @@ class Reconciler:
         elif not self.subscriptions.follow(key, pool):
             return
         state.reading, state.history, state.decision = None, (), None
+        state.survey = None
         state.learnt = NOTHING
 
     def _begin(self, record: PoolRecord) -> _State:
@@ -299,6 +312,7 @@ class Reconciler:
                 state.decision,
                 next(iter(state.troubles.values()), None),
                 state.scaled_at,
+                state.survey,
             )
         )
 
@@ -338,5 +352,7 @@ class Reconciler:
             if deployment is not None:
                 values["replicas"] = deployment.replicas
                 values["ready_replicas"] = deployment.ready
+            if isinstance(state.survey, Survey):
+                values.update(evidence.gauges(key, state.survey))
             gauges[(key.namespace, key.name)] = values
         return gauges

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from workerpool_operator import evidence
 from workerpool_operator.errors import ApplyFailed, Unreadable
+from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog, Decision
 from workerpool_operator.registry import DeploymentRecord, PoolRecord
 from workerpool_operator.resource import (
@@ -32,6 +34,8 @@ class Situation:
     trouble: ApplyFailed | None
     """Why the Deployment could not be written, if it could not."""
     scaled_at: datetime | None
+    survey: Survey | Unreadable | None = None
+    """What the workers tell of their cores."""
 
 
 def status_document(situation: Situation, previous: Mapping[str, Any], now: datetime) -> Document:
@@ -45,6 +49,7 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
     else:
         reason, message = "Starting", "The queue has not been read yet."
     scaled_at = situation.scaled_at
+    survey = situation.survey if isinstance(situation.survey, Survey) else None
     return {
         "observedGeneration": record.generation,
         "waiting": backlog.waiting if backlog else None,
@@ -53,12 +58,18 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
         "replicas": deployment.replicas if deployment else None,
         "desiredReplicas": decision.desired if decision else None,
         "readyReplicas": deployment.ready if deployment else None,
+        "externalWorkers": survey.external(record.key) if survey else None,
         "reason": reason,
         "message": message,
         "lastScaleTime": timestamp(scaled_at) if scaled_at else previous.get("lastScaleTime"),
         "conditions": merge_conditions(
             previous.get("conditions") or (),
-            [_ready(situation), _queue_reachable(situation), _scaling_limited(situation)],
+            [
+                _ready(situation),
+                _queue_reachable(situation),
+                _scaling_limited(situation),
+                *(evidence.conditions(record.pool, situation.survey) if record.pool else ()),
+            ],
             record.generation,
             now,
         ),

@@ -25,6 +25,8 @@ class Settings:
     """How often a queue that moves is read."""
     safety_poll_seconds: float = 30.0
     """How often a queue is read although nothing was reported; also the sweep's rhythm."""
+    survey_seconds: float = 10.0
+    """How often workers are asked what they tell of their cores."""
     request_timeout_seconds: float = 5.0
     """For every request to Redis and to the API server."""
     max_writes_in_flight: int = 16
@@ -73,6 +75,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         http_port=take("WORKERPOOL_HTTP_PORT", _port, 8080),
         tick_seconds=take("WORKERPOOL_TICK_SECONDS", _seconds, 0.25),
         safety_poll_seconds=take("WORKERPOOL_SAFETY_POLL_SECONDS", _seconds, 30.0),
+        survey_seconds=take("WORKERPOOL_SURVEY_SECONDS", _seconds, 10.0),
         request_timeout_seconds=take("WORKERPOOL_REQUEST_TIMEOUT_SECONDS", _seconds, 5.0),
         max_writes_in_flight=take("WORKERPOOL_MAX_WRITES_IN_FLIGHT", _positive, 16),
         log_level=take(

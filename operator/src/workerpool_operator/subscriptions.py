@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workerpool_operator.errors import Unreadable
+from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import CredentialSource, QueueReader, Timing
 from workerpool_operator.resource import Endpoint, Key, Pool
@@ -22,6 +23,9 @@ class Follower(Protocol):
         self, keys: Collection[Key], reading: Backlog | Unreadable, *, told: float | None
     ) -> bool:
         """Take a reading of the queue that `keys` follow; answer whether it moves."""
+
+    def on_survey(self, keys: Collection[Key], survey: Survey | Unreadable) -> None:
+        """Take what the workers tell of the queue that `keys` follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class _Desk:
     def on_reading(self, queue: str, reading: Backlog | Unreadable, *, told: float | None) -> bool:
         """Pass a reading on to whom it concerns."""
         return self.subscriptions.pass_on(_Source(self.endpoint, queue), reading, told=told)
+
+    def on_survey(self, queue: str, survey: Survey | Unreadable) -> None:
+        """Pass a survey on to whom it concerns."""
+        self.subscriptions.pass_on_survey(_Source(self.endpoint, queue), survey)
 
 
 class Subscriptions:
@@ -96,6 +104,10 @@ class Subscriptions:
         """Tell the follower of a reading."""
         keys = list(self._followers.get(source, ()))
         return self._follower.on_reading(keys, reading, told=told)
+
+    def pass_on_survey(self, source: _Source, survey: Survey | Unreadable) -> None:
+        """Tell the follower what workers tell."""
+        self._follower.on_survey(list(self._followers.get(source, ())), survey)
 
     def stuck(self, seconds: float) -> str | None:
         """Name an endpoint whose reader made no progress for `seconds`, if there is one."""

@@ -96,6 +96,15 @@ _HELP = {
     "replicas": "Worker pods the Deployment's spec asks for.",
     "ready_replicas": "Worker pods that are ready.",
     "queue_reachable": "1 if the queue can be read, else 0.",
+    "surveyed_workers": "Workers of the pool's pods that told of their cores, at most a sample.",
+    "pinned_workers": "Of these, those that may run on one CPU alone.",
+    "shared_cores": "CPUs to which more than one worker is pinned.",
+    "external_workers": "Workers of the queue outside the pool's pods.",
+    "cpu_steal_ratio": "Worst part of a worker's core that other virtual machines took.",
+    "cpu_wait_ratio": "Worst part of a worker's time that it waited for its core.",
+    "cpu_throttled_ratio": "Worst part of a worker's time that a CPU quota held it back.",
+    "involuntary_switches_per_second": "Worst rate at which a worker had to yield its core.",
+    "core_migrations_per_second": "Worst rate at which a worker was moved to another core.",
 }
 
 

@@ -25,7 +25,9 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from workerpool_operator import census
 from workerpool_operator.errors import Unreadable
+from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 
 log = logging.getLogger(__name__)
@@ -155,10 +157,17 @@ class TrackingConnection:
         """Prove that Redis is still there."""
         await self._ask([("PING",)])
 
+    async def survey(self, queues: Sequence[str]) -> list[Survey | Unreadable]:
+        """Return what each queue's workers tell of themselves."""
+        return await census.take(self._answers, [queue_prefix(q) for q in queues], self._now_ms())
+
+    async def _answers(self, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+        answers = await self._ask(commands)
+        return [describe(a, self._address) if isinstance(a, RedisError) else a for a in answers]
+
     async def read(self, queues: Sequence[str]) -> list[Backlog | Unreadable]:
         """Return each queue's backlog, read in one round trip; the list itself is tracked."""
-        loop = asyncio.get_running_loop()
-        now_ms = round((loop.time() + self._clock_offset) * 1000)
+        now_ms = self._now_ms()
         commands: list[tuple[str | int, ...]] = [("TIME",)]
         for queue in queues:
             prefix = queue_prefix(queue)
@@ -180,6 +189,10 @@ class TrackingConnection:
         width = len(answers) // len(queues)
         rows = (answers[i : i + width] for i in range(0, len(answers), width))
         return [self._backlog(row[-8:]) for row in rows]
+
+    def _now_ms(self) -> int:
+        """Return Redis' time, as far as it is known."""
+        return round((asyncio.get_running_loop().time() + self._clock_offset) * 1000)
 
     def _set_clock(self, time: Any) -> None:  # noqa: ANN401  an answer of Redis
         """Remember how far Redis' clock, which deadlines are written in, is from the loop's."""
