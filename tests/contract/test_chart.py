@@ -10,11 +10,13 @@ import yaml
 
 from support.api_server import ROOT, ApiServer
 from support.helm import CHART, Document, Helm, HelmError, only, pod_templates
+from workerpool_operator.telemetry import POOL_GAUGES
 
 EVERYTHING = (
     "--api-versions=workerpool.dev/v1alpha1/WorkerPool",
     "--set=samplePool.enabled=true",
     "--set=metrics.podMonitor.enabled=true",
+    "--set=metrics.prometheusRule.enabled=true",
     "--set=operator.nodeSelector.disk=ssd,redis.priorityClassName=high",
     "--set=operator.tolerations[0].key=batch",
     "--set=imagePullSecrets={registry}",
@@ -177,7 +179,7 @@ def test_a_namespace_for_restricted_pods_admits_every_pod(
 def test_the_api_server_accepts_everything_without_a_warning(
     api: ApiServer, namespace: str, helm: Helm
 ) -> None:
-    values = [word for word in EVERYTHING if "podMonitor" not in word]
+    values = [word for word in EVERYTHING if not word.startswith("--set=metrics")]
     text = helm.run("template", "workerpool", CHART, "--namespace", namespace, *values)
 
     done = api.kubectl(
@@ -188,6 +190,19 @@ def test_the_api_server_accepts_everything_without_a_warning(
     assert done.stderr == ""
     assert "workerpool.workerpool.dev/images created (server dry run)" in done.stdout
     assert "statefulset.apps/workerpool-redis created (server dry run)" in done.stdout
+
+
+def test_alerts_are_about_metrics_that_exist(documents: list[Document]) -> None:
+    [rule] = [document for document in documents if document["kind"] == "PrometheusRule"]
+    alerts = {r["alert"]: r for group in rule["spec"]["groups"] for r in group["rules"]}
+    served = {f"workerpool_{name}" for name in POOL_GAUGES}
+    for alert in alerts.values():
+        assert set(re.findall(r"\bworkerpool_\w+", alert["expr"])) <= served
+        assert "docs/" in alert["annotations"]["description"], "it says what to do"
+    stolen = alerts["WorkerPoolCpuStolen"]
+    assert stolen["expr"].endswith("(workerpool_cpu_steal_ratio) > 0.05")
+    assert stolen["for"] == "5m"
+    assert "{{ $labels.pool }}" in stolen["annotations"]["summary"], "Prometheus fills that in"
 
 
 def environment(documents: list[Document]) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from typing import Protocol
 import pytest
 
 from workerpool_operator.errors import Unreadable
+from workerpool_operator.evidence import Report, Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import Connection
+from workerpool_operator.resource import Key
 
 QUEUE = "queue:images"
 OTHER = "queue:films"
@@ -27,6 +29,9 @@ class Stage(Protocol):
 
     def put(self, queue: str, backlog: Backlog) -> None:
         """Have the server hold this, instead of what it held of the queue."""
+
+    def tell(self, queue: str, report: Report) -> None:
+        """Have a worker, the queue's only one, tell this of itself."""
 
     def put_string(self, queue: str) -> None:
         """Have the server hold something else than a list under the name."""
@@ -94,6 +99,24 @@ class ConnectionContract:
         stage.put(QUEUE, backlog)
         async with self.opened(stage.connection()) as connection:
             assert await connection.read([QUEUE, OTHER]) == [backlog, Backlog(0)]
+
+    async def test_what_workers_tell_is_read(self, stage: Stage) -> None:
+        stage.put(OTHER, Backlog(0, workers=2))
+        report = Report(
+            "w0",
+            Key("shop", "images"),
+            pod="images-worker-a",
+            node="node-1",
+            cpus=frozenset({0, 1, 3}),
+            virtualisation="kvm",
+            stolen=0.25,
+        )
+        stage.tell(QUEUE, report)
+        async with self.opened(stage.connection()) as connection:
+            told, silent = await connection.survey([QUEUE, OTHER])
+            assert told == Survey(1, (report,))
+            assert isinstance(silent, Survey)
+            assert (silent.workers, silent.of(report.pool)) == (2, ())
 
     async def test_a_change_is_told_once_after_each_reading(
         self, stage: Stage, heard: Heard

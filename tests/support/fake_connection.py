@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from workerpool_operator.errors import Unreadable
+from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.tracking import Credentials
 
@@ -25,6 +26,7 @@ class FakeRedis:
         """Seconds that an answer takes."""
         self.backlogs: dict[str, Backlog] = {}
         self.strings: set[str] = set()
+        self.surveys: dict[str, Survey | Unreadable] = {}
         self.connections: list[FakeConnection] = []
         self.refused_until_told: Unreadable | None = None
         """What an attempt to connect meets."""
@@ -154,6 +156,17 @@ class FakeConnection:
         if self._server.unreadable is not None:
             raise self._server.unreadable
         return answers
+
+    async def survey(self, queues: Sequence[str]) -> list[Survey | Unreadable]:
+        """Return what workers are said to tell; one who says nothing is counted."""
+        self._check()
+        surveys = [
+            self._server.surveys.get(queue, Survey(self._server.backlogs[queue].workers))
+            for queue in queues
+        ]
+        await self._answer()
+        self._check()
+        return surveys
 
     def tell(self, names: Sequence[bytes] | None) -> None:
         """Report a change to whoever opened the connection."""

@@ -31,6 +31,7 @@ LEASE = "workerpool-operator"
 QUICK = {
     "WORKERPOOL_TICK_SECONDS": "0.05",
     "WORKERPOOL_SAFETY_POLL_SECONDS": "1",
+    "WORKERPOOL_SURVEY_SECONDS": "0.5",
     "WORKERPOOL_REQUEST_TIMEOUT_SECONDS": "1",
 }
 """So that tests wait for little more than what they are about."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import redis
 
 from support.redis_server import RedisServer
+from workerpool_operator.evidence import Report
 from workerpool_operator.model import Backlog
 from workerpool_operator.tracking import Credentials, TrackingConnection, queue_prefix
 
@@ -56,6 +57,24 @@ class RedisStage:
             elif backlog.waiting < waiting:
                 pipeline.lpop(queue, waiting - backlog.waiting)
             pipeline.execute()
+
+    def tell(self, queue: str, report: Report) -> None:
+        """Write down what a worker, the queue's only one, tells of itself."""
+        self.put(queue, Backlog(0))
+        prefix = queue_prefix(queue)
+        deadline = (self.client.time()[0] + LATER_SECONDS) * 1000
+        self.client.zadd(f"{prefix}workers", {report.worker: deadline})
+        values = {
+            "namespace": report.pool.namespace,
+            "pool": report.pool.name,
+            "pod": report.pod,
+            "node": report.node,
+            "affinity": ",".join(map(str, sorted(report.cpus))),
+            "virtualisation": report.virtualisation,
+            "stolen": "" if report.stolen is None else str(report.stolen),
+        }
+        pairs = [word for pair in values.items() for word in pair]
+        self.client.hset(f"{prefix}worker:{report.worker}", items=pairs)
 
     def put_string(self, queue: str) -> None:
         """Store something else than a list."""

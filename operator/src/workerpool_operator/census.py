@@ -31,25 +31,26 @@ async def take(ask: Ask, prefixes: Sequence[str], now_ms: int) -> list[Survey | 
         ]
     answers = await ask(questions)
     counts, members = answers[::2], answers[1::2]
-    alive = [
-        [] if isinstance(some, Unreadable) else [name.decode() for name, end in some if end > now_ms]
-        for some in members
+    alive = [_alive(some, now_ms) for some in members]
+    asked = [
+        ("HMGET", f"{prefix}worker:{worker}", *FIELDS)
+        for prefix, workers in zip(prefixes, alive, strict=True)
+        for worker in workers
     ]
-    records = iter(
-        await ask(
-            [
-                ("HMGET", f"{prefix}worker:{worker}", *FIELDS)
-                for prefix, workers in zip(prefixes, alive, strict=True)
-                for worker in workers
-            ]
-        )
-        if any(alive)
-        else ()
-    )
+    records = iter(await ask(asked) if asked else ())
     surveys: list[Survey | Unreadable] = []
-    for count, some, workers in zip(counts, members, alive, strict=True):
-        told = [(worker, next(records)) for worker in workers]
-        faults = [a for a in (count, some, *(values for _, values in told)) if isinstance(a, Unreadable)]
-        reports = (parse(worker, values) for worker, values in told if not isinstance(values, Unreadable))
-        surveys.append(faults[0] if faults else Survey(count, tuple(reports)))
+    for count, some, names in zip(counts, members, alive, strict=True):
+        told: list[tuple[str, Any]] = [(name, next(records)) for name in names]
+        answers = [count, some, *(values for _, values in told)]
+        trouble = next((answer for answer in answers if isinstance(answer, Unreadable)), None)
+        # A worker that has just come has written nothing yet.
+        reports = (parse(name, values) for name, values in told if not trouble and any(values))
+        surveys.append(trouble or Survey(count, tuple(reports)))
     return surveys
+
+
+def _alive(members: Any, now_ms: int) -> list[str]:  # noqa: ANN401  an answer of Redis
+    """Name the workers whose deadline is still to come."""
+    if isinstance(members, Unreadable):
+        return []
+    return [name.decode(errors="replace") for name, deadline in members if deadline > now_ms]

@@ -77,7 +77,6 @@ class Connection(Protocol):
     async def read(self, queues: Sequence[str]) -> list[Backlog | Unreadable]:
         """Return each queue's backlog, and have its next change reported."""
 
-
     async def survey(self, queues: Sequence[str]) -> list[Survey | Unreadable]:
         """Return what each queue's workers tell of themselves."""
 

@@ -88,7 +88,7 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-_HELP = {
+POOL_GAUGES = {
     "waiting": "Jobs on the list that no worker has claimed.",
     "due": "Failed jobs whose next attempt is due.",
     "in_flight": "Jobs claimed by a worker and not finished.",
@@ -115,7 +115,7 @@ class _PoolCollector(Collector):
     def collect(self) -> list[GaugeMetricFamily]:
         pools = self._pools()
         families = []
-        for name, words in _HELP.items():
+        for name, words in POOL_GAUGES.items():
             family = GaugeMetricFamily(f"workerpool_{name}", words, labels=["namespace", "pool"])
             for labels, gauges in pools.items():
                 if name in gauges:

@@ -13,6 +13,7 @@ from support.fault_proxy import FaultProxy
 from support.redis_server import RedisServer
 from support.redis_stage import RedisStage, redis_stage
 from workerpool_operator.errors import Unreadable
+from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import QueueReader, Timing
 from workerpool_operator.resource import Endpoint, Key
@@ -30,6 +31,7 @@ class Ears:
     def __init__(self) -> None:
         self.latest: dict[str, Backlog | Unreadable] = {}
         self.troubles: list[str] = []
+        self.surveys: dict[str, Survey | Unreadable] = {}
         self.told: list[tuple[str, float]] = []
 
     def on_reading(self, queue: str, reading: Backlog | Unreadable, *, told: float | None) -> bool:
@@ -39,6 +41,9 @@ class Ears:
         if told is not None:
             self.told.append((queue, told))
         return False
+
+    def on_survey(self, queue: str, survey: Survey | Unreadable) -> None:
+        self.surveys[queue] = survey
 
     async def until(self, what: Callable[["Ears"], object]) -> None:
         """Wait until something was heard, not for ever."""

@@ -6,6 +6,7 @@ import pytest
 
 from support.connection_contract import ConnectionContract, Stage
 from support.fake_connection import FakeRedis
+from workerpool_operator.evidence import Report, Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import Connection
 from workerpool_operator.tracking import Credentials
@@ -22,6 +23,10 @@ class FakeStage:
 
     def put(self, queue: str, backlog: Backlog) -> None:
         self._server.put(queue, backlog)
+
+    def tell(self, queue: str, report: Report) -> None:
+        self._server.put(queue, Backlog(0, workers=1))
+        self._server.surveys[queue] = Survey(1, (report,))
 
     def put_string(self, queue: str) -> None:
         self._server.put_string(queue)

@@ -10,6 +10,7 @@ import pytest
 
 from support.fake_connection import FakeRedis
 from workerpool_operator.errors import ApplyFailed, Forbidden, NotFound, Unreadable
+from workerpool_operator.evidence import Report, Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import PIPELINE_QUEUES, QueueReader, Timing
 from workerpool_operator.resource import Endpoint, Key
@@ -35,10 +36,14 @@ class Ears:
     heard: list[tuple[float, str, Backlog | Unreadable, float | None]] = field(
         default_factory=list
     )
+    surveys: list[tuple[float, str, Survey | Unreadable]] = field(default_factory=list)
 
     def on_reading(self, queue: str, reading: Backlog | Unreadable, *, told: float | None) -> bool:
         self.heard.append((now(), queue, reading, told))
         return queue in self.moving
+
+    def on_survey(self, queue: str, survey: Survey | Unreadable) -> None:
+        self.surveys.append((now(), queue, survey))
 
     def times(self, queue: str = QUEUE) -> list[float]:
         return [at for at, name, _, _ in self.heard if name == queue]
@@ -431,3 +436,34 @@ async def test_progress_is_made_in_good_times_and_in_bad(redis: FakeRedis, ears:
             for _ in range(60):
                 await asyncio.sleep(1)
                 assert now() - reader.progress_at <= 2 * TIMING.timeout + 0.1
+
+
+# --- what workers tell
+
+
+async def test_workers_are_surveyed_slowly_where_there_are_any(redis: FakeRedis) -> None:
+    ears = Ears()
+    redis.put(QUEUE, Backlog(0, workers=2))
+    redis.put(OTHER, Backlog(0))
+    report = Report("w", Key("shop", "images"), pod="p", node="n", cpus=frozenset({1}))
+    redis.surveys[QUEUE] = Survey(2, (report,))
+    async with reading(redis, ears, QUEUE, OTHER):
+        await asyncio.sleep(25)
+        first, second = ears.surveys
+        assert [at for at, _, _ in ears.surveys] == pytest.approx([10, 20], abs=0.1)
+        assert first[1:] == second[1:] == (QUEUE, Survey(2, (report,)))
+
+        redis.put(QUEUE, Backlog(1))  # which also has it read: there is no worker any more
+        await asyncio.sleep(20)
+        assert [survey for _, _, survey in ears.surveys[2:]] == [Survey()], "told once"
+
+
+async def test_a_survey_that_fails_disturbs_no_reading(redis: FakeRedis) -> None:
+    ears = Ears(moving={QUEUE})
+    redis.put(QUEUE, Backlog(3, workers=1))
+    redis.surveys[QUEUE] = refused = Unreadable("grant +zrandmember", reason="PermissionDenied")
+    async with reading(redis, ears):
+        await asyncio.sleep(12)
+        assert [survey for _, _, survey in ears.surveys] == [refused]
+        assert ears.troubles() == []
+        assert len(ears.times()) > 40

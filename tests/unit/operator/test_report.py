@@ -9,6 +9,7 @@ import pytest
 from support.workerpools import stored
 from workerpool_operator.decide import decide
 from workerpool_operator.errors import ApplyFailed, Conflict, Forbidden, Unreadable
+from workerpool_operator.evidence import Report, Survey
 from workerpool_operator.model import Backlog, Observation
 from workerpool_operator.registry import DeploymentRecord, PoolRecord
 from workerpool_operator.report import Situation, event_document, status_document
@@ -70,8 +71,9 @@ def test_a_pool_at_work() -> None:
         "message": "120 waiting + 3 due again + 4 in flight at 10 per replica ask for 13, "
         "limited by maxReplicas: 10 replicas",
         "lastScaleTime": "2026-03-01T12:00:00Z",
+        "externalWorkers": None,
     }
-    assert status["conditions"] == [
+    assert status["conditions"][:3] == [
         {
             "type": "Ready",
             "status": "True",
@@ -117,9 +119,22 @@ def test_before_anything_is_known_nothing_is_claimed() -> None:
     unknown = ("waiting", "due", "busy", "replicas", "desiredReplicas", "readyReplicas")
     assert [status[name] for name in unknown] == [None] * 6
     assert status["reason"] == "Starting"
-    assert conditions(status) == dict.fromkeys(
-        ("Ready", "QueueReachable", "ScalingLimited"), ("Unknown", "Starting")
-    )
+    assert conditions(status) == {
+        **dict.fromkeys(("Ready", "QueueReachable", "ScalingLimited"), ("Unknown", "Starting")),
+        **dict.fromkeys(("CPUPinned", "Isolated"), ("Unknown", "NoEvidence")),
+    }
+
+
+def test_what_workers_tell_of_their_cores_is_part_of_the_status() -> None:
+    own = Report("w0", KEY, pod="p", node="n", cpus=frozenset({1}), waited=0.0)
+    stranger = Report("w1", Key("", ""), node="laptop")
+    told = replace(situation(Backlog(0), 1, 1), survey=Survey(2, (own, stranger)))
+
+    status = status_document(told, {}, NOW)
+
+    assert status["externalWorkers"] == 1
+    assert conditions(status)["CPUPinned"] == ("True", "Pinned")
+    assert conditions(status)["Isolated"] == ("True", "Undisturbed")
 
 
 @pytest.mark.parametrize(
@@ -184,6 +199,8 @@ def test_transitions_are_told_from_the_previous_status() -> None:
         "Ready": "2026-03-01T12:01:00Z",
         "QueueReachable": "2026-03-01T12:01:00Z",
         "ScalingLimited": "2026-03-01T12:00:00Z",
+        "CPUPinned": "2026-03-01T12:00:00Z",
+        "Isolated": "2026-03-01T12:00:00Z",
     }
 
 

@@ -1,0 +1,106 @@
+"""What real workers tell of their cores, as the operator says it: real Redis, API and kernel."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from support.connection_contract import Heard
+from support.operator_process import OperatorProcess
+from support.redis_stage import RedisStage
+from support.shop import Shop
+from support.supervisor import COMMAND, Supervisor
+from support.waiting import eventually
+from workerpool_operator.errors import Unreadable
+from workerpool_operator.evidence import Survey
+
+QUEUE = "queue:images"
+CPU = min(os.sched_getaffinity(0))
+Start = Callable[..., Supervisor]
+
+
+@pytest.fixture
+def start(stage: RedisStage, tmp_path: Path) -> Iterator[Start]:
+    """Start workers that know a pod and a node, pinned to one and the same core."""
+    with ExitStack() as stack:
+
+        def start_one(queue: str, **variables: str) -> Supervisor:
+            command = ("taskset", "--cpu-list", str(CPU), *COMMAND)
+            supervisor = Supervisor(
+                stage.server.url,
+                tmp_path / str(len(os.listdir(tmp_path))),  # noqa: PTH208
+                command=command,
+                queue=queue,
+                cpu_policy="Exclusive",
+                lease_seconds="1",
+                **variables,
+            )
+            stack.enter_context(supervisor)
+            supervisor.await_ready()
+            return supervisor
+
+        yield start_one
+
+
+async def test_a_real_worker_is_surveyed(stage: RedisStage, start: Start) -> None:
+    start(QUEUE, namespace="shop", pool="images", pod="images-worker-a", node="node-1")
+    connection = stage.connection()
+    await connection.open(Heard())
+    (survey,) = await connection.survey([QUEUE])
+    await connection.close()
+    assert isinstance(survey, Survey)
+    (report,) = survey.reports
+    assert (survey.workers, report.pod, report.node) == (1, "images-worker-a", "node-1")
+    assert report.cpus == {CPU}
+    assert report.virtualisation
+
+
+async def test_a_survey_without_the_right_to_it_says_what_to_grant(stage: RedisStage) -> None:
+    stage.user("reader", "secret", ["+time", "+zcount", "+hmget", "~*"])
+    connection = stage.connection(username="reader", password="secret")  # noqa: S106
+    await connection.open(Heard())
+    (answer,) = await connection.survey([QUEUE])
+    await connection.close()
+    assert isinstance(answer, Unreadable)
+    assert answer.reason == "PermissionDenied"
+    assert "docs/protocol.md" in str(answer)
+
+
+async def test_a_worker_that_vanished_is_not_asked(stage: RedisStage) -> None:
+    stage.client.zadd("{queue:images}:workers", {"gone": 1})
+    stage.client.hset("{queue:images}:worker:gone", "affinity", "3")
+    connection = stage.connection()
+    await connection.open(Heard())
+    assert await connection.survey([QUEUE]) == [Survey()]
+    await connection.close()
+
+
+def test_a_pool_says_whether_its_workers_have_a_core_each(
+    shop: Shop, start: Start, operator: OperatorProcess
+) -> None:
+    shop.add()
+    shop.await_condition("CPUPinned", "Unknown", "NoEvidence")
+    home = {"namespace": shop.namespace, "pool": "images", "node": "node-1"}
+
+    start(shop.queue(), **home, pod="images-worker-a")
+    shop.await_condition("CPUPinned", "True", "Pinned")
+    eventually(lambda: shop.status().get("externalWorkers") == 0, "no worker from outside")
+    labels = f'namespace="{shop.namespace}",pool="images"'
+    assert operator.metrics()[f"workerpool_pinned_workers{{{labels}}}"] == 1
+    assert operator.metrics()[f"workerpool_shared_cores{{{labels}}}"] == 0
+
+    start(shop.queue(), **home, pod="images-worker-b")
+    shop.await_condition("CPUPinned", "False", "CoreShared")
+    shop.await_condition("Isolated", "False", "CoreShared")
+    (pinned,) = [c for c in shop.status()["conditions"] if c["type"] == "CPUPinned"]
+    assert f"CPU {CPU} of node-1 has 2 (images-worker-a, images-worker-b)" in pinned["message"]
+    assert operator.metrics()[f"workerpool_shared_cores{{{labels}}}"] == 1
+
+
+def test_workers_from_outside_are_counted(shop: Shop, start: Start) -> None:
+    shop.add(cpu={"policy": "Shared", "request": "250m"})
+    shop.await_condition("CPUPinned", "False", "SharedPolicy")
+    start(shop.queue())
+    eventually(lambda: shop.status().get("externalWorkers") == 1, shop.status)
