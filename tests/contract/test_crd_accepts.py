@@ -42,11 +42,13 @@ def test_the_smallest_pool_is_completed_with_every_stored_default(
         "queue": {"list": "queue:images", "redis": {"url": "redis://redis:6379/0"}},
         "minReplicas": 0,
         "maxReplicas": 10,
-        "scaleDown": {"stabilizationSeconds": 60},
+        "standbyReplicas": 0,
+        "scaleDown": {"stabilizationSeconds": 60, "disabled": False},
         "cpu": {"policy": "Exclusive"},
         "memory": "512Mi",
         "job": {"timeoutSeconds": 120, "maxAttempts": 5},
         "paused": False,
+        "dryRun": False,
     }
 
 
@@ -93,6 +95,25 @@ def test_a_half_written_object_gets_the_defaults_of_its_other_fields(
         ("spec.memory", "2e9"),
         ("spec.job", {"timeoutSeconds": 86400, "maxAttempts": 100}),
         ("spec.paused", True),
+        ("spec.dryRun", True),
+        ("spec.standbyReplicas", 9),
+        ("spec.scaleUp", {"limit": {"replicas": 10000, "periodSeconds": 86400}}),
+        ("spec.scaleUp", {"limit": {"percent": 10000}}),
+        ("spec.scaleDown", {"disabled": True, "limit": {"percent": 100, "periodSeconds": 1}}),
+        ("spec.schedules", []),
+        ("spec.schedules", [{"cron": "0 8 * * *", "durationMinutes": 10080, "minReplicas": 10}]),
+        (
+            "spec.schedules",
+            [
+                {
+                    "cron": "*/5  0-6,22 1,L JAN-mar MON#1",
+                    "timeZone": "America/Argentina/Buenos_Aires",
+                    "durationMinutes": 1,
+                    "minReplicas": 1,
+                }
+            ],
+        ),
+        ("spec.fallback", {"replicas": 10, "afterSeconds": 86400}),
     ],
 )
 def test_the_edges_of_what_is_allowed_are_accepted(
@@ -131,6 +152,8 @@ CHOICES: dict[str, dict[str, object]] = {
     "two cores": {"spec.cpu": {"policy": "Exclusive", "cores": 2}},
     "a target": {"spec.target": {"backlogPerReplica": 3}},
     "another target": {"spec.target": {"drainSeconds": 30}},
+    "a rate": {"spec.scaleUp.limit": {"replicas": 5}, "spec.scaleDown.limit": {"percent": 10}},
+    "another rate": {"spec.scaleUp.limit": {"percent": 50}},
 }
 
 
@@ -301,7 +324,7 @@ def test_every_reason_is_explained(reason: str) -> None:
 def test_the_reference_names_the_default_in_force() -> None:
     rows = dict(re.findall(r"^\| `([^`]+)` \| `?([^`|]+?)`? \|", REFERENCE, re.MULTILINE))
     defaults = {
-        path.removeprefix("spec."): field["default"]
+        path.removeprefix("spec.").replace("[]", ""): field["default"]
         for path, field in OWN_FIELDS.items()
         if "default" in field and not isinstance(field["default"], dict)
     }

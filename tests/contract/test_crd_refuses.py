@@ -24,6 +24,15 @@ def one(path: str, value: object, remedy: str) -> Mistake:
     return Mistake({path: value}, path, remedy)
 
 
+OFFICE = {"cron": "0 8 * * MON-FRI", "durationMinutes": 600, "minReplicas": 2}
+
+
+def schedule(field: str, value: object, remedy: str) -> Mistake:
+    """Return a mistake in one field of a schedule."""
+    entry = {k: v for k, v in (OFFICE | {field: value}).items() if v is not REMOVE}
+    return Mistake({"spec.schedules": [entry]}, f"spec.schedules[0].{field}", remedy)
+
+
 LIST = "spec.queue.list"
 URL = "spec.queue.redis.url"
 SECRET = "spec.queue.redis.secretRef"  # noqa: S105  a field
@@ -130,6 +139,61 @@ MISTAKES = {
     "a window as a duration": one(
         "spec.scaleDown.stabilizationSeconds", "60s", "must be of type integer"
     ),
+    # what stands around it
+    "negative standby": one("spec.standbyReplicas", -1, "greater than or equal to 0"),
+    "standby that leaves none for the work": one(
+        "spec.standbyReplicas", 10, "or none is left for the work"
+    ),
+    "a limit of rate without a measure": one(
+        "spec.scaleUp.limit",
+        {"periodSeconds": 60},
+        "for example {replicas: 10, periodSeconds: 60}",
+    ),
+    "a limit of rate with two measures": one(
+        "spec.scaleDown.limit",
+        {"replicas": 1, "percent": 1},
+        "exactly one of replicas and percent",
+    ),
+    "growth by nothing": one("spec.scaleUp.limit.replicas", 0, "greater than or equal to 1"),
+    "a growth beyond all bounds": one(
+        "spec.scaleUp.limit.percent", 10001, "less than or equal to 10000"
+    ),
+    "shrinking by more than all": one(
+        "spec.scaleDown.limit.percent", 101, "less than or equal to 100"
+    ),
+    "a period of no time": one(
+        "spec.scaleUp.limit", {"replicas": 1, "periodSeconds": 0}, "greater than or equal to 1"
+    )._replace(field="spec.scaleUp.limit.periodSeconds"),
+    "a one-way pause in words": one("spec.scaleDown.disabled", "yes", "must be of type boolean"),
+    "a schedule that is no list": one("spec.schedules", OFFICE, "must be of type array"),
+    "21 schedules": one("spec.schedules", [OFFICE] * 21, "must have at most 20 items"),
+    "a schedule without an end": schedule("durationMinutes", REMOVE, "Required value"),
+    "a schedule without a size": schedule("minReplicas", REMOVE, "Required value"),
+    "a schedule of no size": schedule("minReplicas", 0, "greater than or equal to 1"),
+    "a schedule above the maximum": Mistake(
+        {"spec.schedules": [OFFICE | {"minReplicas": 11}]}, "spec.schedules", "raise maxReplicas"
+    ),
+    "a schedule longer than a week": schedule(
+        "durationMinutes", 10081, "less than or equal to 10080"
+    ),
+    "a schedule with seconds": schedule("cron", "0 0 8 * * *", "the five fields minute hour"),
+    "a schedule by name": schedule("cron", "@midnight", "no @daily"),
+    "a schedule without a day": schedule("cron", "0 8 * * ", "for example 0 8 * * MON-FRI"),
+    "a time zone with a blank": schedule(
+        "timeZone", "Europe/Ber lin", "for example Europe/Berlin"
+    ),
+    "a time zone that is a path": schedule("timeZone", "../zones", "IANA time zone database"),
+    "an empty fallback": one("spec.fallback", {}, "Required value")._replace(
+        field="spec.fallback.replicas"
+    ),
+    "a fallback to nothing": one("spec.fallback.replicas", 0, "greater than or equal to 1"),
+    "a fallback above the maximum": one("spec.fallback.replicas", 11, "raise maxReplicas"),
+    "a fallback after no time": Mistake(
+        {"spec.fallback": {"replicas": 1, "afterSeconds": 0}},
+        "spec.fallback.afterSeconds",
+        "greater than or equal to 1",
+    ),
+    "a dry run in words": one("spec.dryRun", "yes", "must be of type boolean"),
     # what a worker gets
     "an unknown CPU policy": one(f"{CPU}.policy", "Pinned", '"Exclusive", "Shared"'),
     "no cores": one(f"{CPU}.cores", 0, "greater than or equal to 1"),

@@ -3,173 +3,182 @@
 `decide` computes and performs nothing: no clock, no I/O, no logging, and it never raises. The
 steps below run in this order, and each may change the count and name the reason:
 
-    demand → longest wait → bounds → (downwards only) busy floor → stabilization
+    demand (target → longest wait → standby) → floor → ceiling
+    → upwards only:   rate limit
+    → downwards only: busy floor → lost data → no scale-in → stabilization → rate limit
+
+Floors and the ceiling are what people set themselves: they hold at once, whatever the rest says.
 """
 
-import math
-from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import timedelta
 
+from workerpool_operator import window
+from workerpool_operator.demand import Step, demand
 from workerpool_operator.model import (
-    Backlog,
     Decision,
     History,
     Observation,
-    Pace,
     Policy,
+    RateLimit,
     Reason,
     Sample,
+    Schedule,
 )
+from workerpool_operator.schedule import floor
 
-HISTORY_LIMIT = 64
-"""Samples kept at most; beyond it the two oldest merge, which only ever delays a scale-in."""
+NO_HISTORY = History()
+LOSS_HOLD = timedelta(minutes=5)
+"""How long replicas are kept after Redis lost its data: time to restore it or to push again."""
 
 
-def decide(observation: Observation, policy: Policy, history: History = ()) -> Decision:
+def decide(observation: Observation, policy: Policy, history: History = NO_HISTORY) -> Decision:
     """Return the replicas that `policy` calls for under `observation`.
 
     An empty `history` means that the past is unknown (a restart): the present replica count is
     taken for the window's maximum, so a restart never scales down sooner than no restart. A hold
     returns an empty one for the same reason: nobody knows what was called for meanwhile.
     """
-    replicas, backlog = observation.replicas, observation.backlog
+    at, replicas, backlog = observation.at, observation.replicas, observation.backlog
     if policy.paused:
-        return _hold(replicas, Reason.PAUSED, "paused: true holds the replicas")
+        words = f"paused: true holds the replicas: {_count(replicas)} kept"
+        return Decision(replicas, Reason.PAUSED, None, words, NO_HISTORY)
     if backlog is None:
-        words = "the queue cannot be read, so its backlog is unknown"
-        return _hold(replicas, Reason.QUEUE_UNREACHABLE, words)
+        return _without_backlog(observation, policy, history)
 
-    step = _hurry(_demand(backlog, observation.pace, policy), observation, policy)
-    demand, inputs = step.replicas, step.words
-    step = _bound(step._replace(words=""), policy)
-    history = _remember(
-        history or (Sample(observation.at, replicas),),
-        Sample(observation.at, step.replicas),
-        oldest=observation.at - policy.stabilization,
-    )
-    if step.replicas < replicas:
+    asked = demand(backlog, observation, policy)
+    least, schedule = floor(policy, at)
+    step = _bound(asked._replace(words=""), least, schedule, policy)
+    history = _remember(history, observation, step.replicas, policy)
+    if step.replicas > replicas:
+        step = _grow_no_faster(step, history, replicas, least, policy)
+    elif step.replicas < replicas:
         step = _keep_busy(step, backlog.in_flight, replicas, policy)
+        step = _outlast_loss(step, observation, policy)
+        step = _only_up(step, replicas, policy)
         step = _stabilize(step, history, replicas, policy)
-    message = f"{inputs}{step.words}: {_count(step.replicas)}"
-    return Decision(step.replicas, step.reason, demand, message, history)
+        step = _shrink_no_faster(step, observation, history, policy)
+    message = f"{asked.words}{step.words}: {_count(step.replicas)}"
+    return Decision(step.replicas, step.reason, asked.replicas, message, history)
 
 
-def _hold(replicas: int, reason: Reason, words: str) -> Decision:
-    return Decision(replicas, reason, None, f"{words}: {_count(replicas)} kept", history=())
+def _without_backlog(observation: Observation, policy: Policy, history: History) -> Decision:
+    """Hold what is there; after a while, have at least the fallback."""
+    at, replicas, fallback = observation.at, observation.replicas, policy.fallback
+    since = history.unread_since or at
+    memory = History(unread_since=since)
+    words = "the queue cannot be read, so its backlog is unknown"
+    if fallback is not None and at - since >= fallback.after:
+        least = min(fallback.replicas, policy.max_replicas)
+        if replicas <= least:
+            words += f", for longer than fallback.afterSeconds: {_count(least)}"
+            return Decision(least, Reason.FALLBACK, None, words, memory)
+    words += f": {_count(replicas)} kept"
+    return Decision(replicas, Reason.QUEUE_UNREACHABLE, None, words, memory)
 
 
-class _Step(NamedTuple):
-    """What the steps so far came to."""
-
-    replicas: int
-    reason: Reason
-    words: str
-
-
-def _demand(backlog: Backlog, pace: Pace, policy: Policy) -> _Step:
-    """Return the replicas that the backlog calls for; any job at all asks for one."""
-    workers, words = (
-        _by_count(backlog, policy)
-        if policy.drain is None
-        else _by_time(backlog, pace, policy, policy.drain)
-    )
-    demand = max(_round_up(workers / policy.workers_per_replica), min(backlog.jobs, 1))
-    reason = Reason.BACKLOG if demand else Reason.IDLE
-    return _Step(demand, reason, f"{words} ask for {demand}" if demand else "no jobs")
-
-
-def _by_count(backlog: Backlog, policy: Policy) -> tuple[float, str]:
-    """Return the workers for jobs ÷ `backlog_per_replica`."""
-    per = policy.backlog_per_replica
-    replicas = backlog.jobs / per
-    return replicas * policy.workers_per_replica, f"{_describe(backlog)} at {per} per replica"
-
-
-def _by_time(backlog: Backlog, pace: Pace, policy: Policy, drain: timedelta) -> tuple[float, str]:
-    """Return the workers to be done with what is there within `drain`, by Little's law.
-
-    Arrival rate times job time keeps up with what comes; backlog times job time, divided by the
-    drain time, catches up with what is there. There is no use in more workers than jobs.
-    https://en.wikipedia.org/wiki/Little%27s_law
-    """
-    rate = pace.arrivals_per_second or 0.0
-    job = (pace.job or policy.assumed_job).total_seconds()
-    keep_up = rate * job
-    catch_up = backlog.jobs * job / drain.total_seconds()
-    useful = backlog.jobs + rate * drain.total_seconds()
-    known = "" if pace.job else " assumed"
-    words = f"{_describe(backlog)} of {job:.3g} s{known} each within {drain.total_seconds():g} s"
-    if rate:
-        words += f", with {rate:.3g}/s arriving,"
-    return min(keep_up + catch_up, useful), words
-
-
-def _hurry(step: _Step, observation: Observation, policy: Policy) -> _Step:
-    """Call for a worker for every job when the oldest has waited too long."""
-    wait, backlog = observation.pace.oldest_wait, observation.backlog
-    if policy.max_wait is None or wait is None or wait < policy.max_wait or backlog is None:
-        return step
-    every = _round_up(backlog.jobs / policy.workers_per_replica)
-    if every <= step.replicas:
-        return step
-    words = f"{step.words}, but the oldest has waited {wait.total_seconds():.0f} s"
-    return _Step(every, Reason.MAX_WAIT, words)
-
-
-def _round_up(count: float) -> int:
-    """Return the next whole number; what exceeds one by less than a millionth is that one."""
-    return math.ceil(count - 1e-6)
-
-
-def _bound(step: _Step, policy: Policy) -> _Step:
-    """Stay between minReplicas and maxReplicas."""
+def _bound(step: Step, least: int, schedule: Schedule | None, policy: Policy) -> Step:
+    """Stay between the floor (minReplicas, schedules) and maxReplicas."""
     if step.replicas > policy.max_replicas:
-        return _Step(policy.max_replicas, Reason.MAX_REPLICAS, ", limited by maxReplicas")
-    if step.replicas >= policy.min_replicas:
+        return Step(policy.max_replicas, Reason.MAX_REPLICAS, ", limited by maxReplicas")
+    if step.replicas >= least:
         return step
+    if schedule is not None:
+        words = f", lifted by the schedule {schedule.cron} ({schedule.zone})"
+        return Step(least, Reason.SCHEDULE, words)
     lifted = Reason.MIN_REPLICAS if step.replicas else Reason.IDLE
-    return _Step(policy.min_replicas, lifted, ", lifted by minReplicas")
+    return Step(least, lifted, ", lifted by minReplicas")
 
 
-def _keep_busy(step: _Step, in_flight: int, replicas: int, policy: Policy) -> _Step:
+def _remember(history: History, observation: Observation, called: int, policy: Policy) -> History:
+    """Add what is called for and what is there; an unknown past may have called for all of it."""
+    at, there = observation.at, Sample(observation.at, observation.replicas)
+    up, down = policy.up_limit, policy.down_limit
+    return History(
+        since=history.since or at,
+        called=window.add_high(
+            history.called or (there,), Sample(at, called), at - policy.stabilization
+        ),
+        highs=window.add_high(history.highs, there, at - down.period) if down else (),
+        lows=window.add_low(history.lows, there, at - up.period) if up else (),
+    )
+
+
+def _grow_no_faster(
+    step: Step, history: History, replicas: int, least: int, policy: Policy
+) -> Step:
+    """Grow by no more than the allowance within its period; a floor needs none."""
+    limit = policy.up_limit
+    if limit is None:
+        return step
+    low = window.extreme(history.lows)
+    ceiling = max(low + limit.allowance(low), replicas, least)
+    if step.replicas <= ceiling:
+        return step
+    words = f", but scaleUp.limit adds no more than {_per(limit, low)}"
+    return Step(ceiling, Reason.SCALE_UP_LIMITED, words)
+
+
+def _keep_busy(step: Step, in_flight: int, replicas: int, policy: Policy) -> Step:
     """Never take away more replicas than could be idle."""
     needed = -(-in_flight // policy.workers_per_replica)
-    floor = min(needed, replicas, policy.max_replicas)
-    if floor <= step.replicas:
-        return step
-    return _Step(floor, Reason.BUSY, f", but {in_flight} in flight keep their workers")
+    words = f", but {in_flight} in flight keep their workers"
+    return _keep(step, needed, Reason.BUSY, words, min(replicas, policy.max_replicas))
 
 
-def _stabilize(step: _Step, history: History, replicas: int, policy: Policy) -> _Step:
+def _stabilize(step: Step, history: History, replicas: int, policy: Policy) -> Step:
     """Go down no further than the highest count called for within the window."""
-    peak = max(sample.replicas for sample in history)
-    floor = min(peak, replicas, policy.max_replicas)
-    if floor <= step.replicas:
-        return step
+    peak = window.extreme(history.called)
     seconds = round(policy.stabilization.total_seconds())
     words = f", but up to {_count(peak)} called for within the last {seconds} s"
-    return _Step(floor, Reason.STABILIZING, words)
+    return _keep(step, peak, Reason.STABILIZING, words, min(replicas, policy.max_replicas))
 
 
-def _remember(history: History, sample: Sample, oldest: datetime) -> History:
-    """Add `sample`, drop what is out of the window or can never be its maximum again."""
-    kept = [s for s in history if s.at > oldest and s.replicas > sample.replicas]
-    kept.append(sample)
-    while len(kept) > HISTORY_LIMIT:
-        kept[:2] = [replace(kept[1], replicas=kept[0].replicas)]
-    return tuple(kept)
+def _shrink_no_faster(
+    step: Step, observation: Observation, history: History, policy: Policy
+) -> Step:
+    """Shrink by no more than the allowance within its period.
+
+    Until a whole period is known, all of it may have been used up in the time before.
+    """
+    limit = policy.down_limit
+    if limit is None:
+        return step
+    high = window.extreme(history.highs)
+    known = history.since is not None and observation.at - history.since >= limit.period
+    least = high - limit.allowance(high) if known else high
+    words = f", but scaleDown.limit takes away no more than {_per(limit, high)}"
+    most = min(observation.replicas, policy.max_replicas)
+    return _keep(step, least, Reason.SCALE_DOWN_LIMITED, words, most)
 
 
-def _describe(backlog: Backlog) -> str:
-    parts = [f"{backlog.waiting} waiting"]
-    if backlog.due:
-        parts.append(f"{backlog.due} due again")
-    if backlog.in_flight:
-        parts.append(f"{backlog.in_flight} in flight")
-    if backlog.orphaned:
-        parts.append(f"{backlog.orphaned} left by vanished workers")
-    return " + ".join(parts)
+def _outlast_loss(step: Step, observation: Observation, policy: Policy) -> Step:
+    """Keep everybody for a while after the jobs vanished with Redis' memory."""
+    loss = observation.loss
+    if loss is None or observation.at - loss.at >= LOSS_HOLD:
+        return step
+    jobs = "1 job" if loss.jobs == 1 else f"{loss.jobs} jobs"
+    words = f", but Redis lost {jobs}, so nobody goes for {round(LOSS_HOLD.total_seconds())} s"
+    most = min(observation.replicas, policy.max_replicas)
+    return _keep(step, most, Reason.DATA_LOST, words, most)
+
+
+def _only_up(step: Step, replicas: int, policy: Policy) -> Step:
+    """Keep everybody where scale-in is switched off."""
+    if not policy.only_up:
+        return step
+    most = min(replicas, policy.max_replicas)
+    words = ", but scaleDown.disabled: true takes nobody away"
+    return _keep(step, most, Reason.SCALE_DOWN_DISABLED, words, most)
+
+
+def _keep(step: Step, least: int, reason: Reason, words: str, most: int) -> Step:
+    """Return at least `least` replicas, as far as `most` of them may stay."""
+    kept = min(least, most)
+    return step if kept <= step.replicas else Step(kept, reason, words)
+
+
+def _per(limit: RateLimit, count: int) -> str:
+    return f"{limit.allowance(count)} within {round(limit.period.total_seconds())} s"
 
 
 def _count(replicas: int) -> str:

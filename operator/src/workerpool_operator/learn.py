@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import median
 
-from workerpool_operator.model import Backlog, Pace
+from workerpool_operator.model import Backlog, Loss, Pace
 
 BUCKET = timedelta(seconds=5)
 BUCKETS = 12
@@ -46,6 +46,8 @@ class Learnt:
     marks: tuple[Mark, ...] = ()
     """When jobs arrived, oldest first; those that cannot wait any more are dropped."""
     last: Backlog | None = None
+    loss: Loss | None = None
+    """The last time Redis came back without the jobs it had."""
 
     def pace(self, at: datetime) -> Pace:
         """Return what may be decided upon at `at`."""
@@ -65,7 +67,7 @@ NOTHING = Learnt()
 def learn(learnt: Learnt, at: datetime, backlog: Backlog) -> Learnt:
     """Return what is known after a reading of `backlog` at `at`."""
     before = learnt.last
-    if before is None or not _continues(before, backlog):
+    if before is None or not _continues(before, backlog) or _loss(before, at, backlog):
         # The first reading, or another life of the queue: old jobs have unknown ages.
         marks = (Mark(at, backlog.waiting),) if backlog.waiting else ()
         return Learnt(
@@ -75,12 +77,26 @@ def learn(learnt: Learnt, at: datetime, backlog: Backlog) -> Learnt:
             buckets=(0,),
             marks=marks,
             last=backlog,
+            loss=_loss(before, at, backlog) or learnt.loss,
         )
     finished = backlog.finished - before.finished
     arrivals = max(0, backlog.known + finished - before.known)
     learnt = _fill(learnt, at, arrivals)
     learnt = _mark(learnt, at, arrivals, backlog)
     return replace(learnt, job_seconds=_job_seconds(learnt, before, backlog), last=backlog)
+
+
+def _loss(before: Backlog | None, at: datetime, backlog: Backlog) -> Loss | None:
+    """Tell a list that vanished with its server's memory from one that was worked off.
+
+    Another run of the server has fewer jobs than the last one, and no counters: these only ever
+    grow, so whoever kept them would have kept the jobs, too.
+    """
+    if before is None or not before.server or before.server == backlog.server:
+        return None
+    if not backlog.server or backlog.finished or backlog.known >= before.known:
+        return None
+    return Loss(at, before.known - backlog.known)
 
 
 def _continues(before: Backlog, backlog: Backlog) -> bool:

@@ -3,9 +3,10 @@
 Knows nothing of Kubernetes, Redis or time's passing. `None` means *unknown*, never zero.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 
 class Reason(StrEnum):
@@ -28,10 +29,59 @@ class Reason(StrEnum):
     """Demand fell, but was higher within the stabilization window."""
     BUSY = "Busy"
     """Demand fell, but jobs in flight still need their workers."""
+    STANDBY = "Standby"
+    """`standbyReplicas` were added to what the backlog asks for."""
+    SCHEDULE = "Schedule"
+    """A schedule lifted the count above the demand."""
+    SCALE_UP_LIMITED = "ScaleUpLimited"
+    """`scaleUp.limit` lets the pool grow no faster."""
+    SCALE_DOWN_LIMITED = "ScaleDownLimited"
+    """`scaleDown.limit` lets the pool shrink no faster."""
+    SCALE_DOWN_DISABLED = "ScaleDownDisabled"
+    """Demand fell, but `scaleDown.disabled: true` keeps what is there."""
+    DATA_LOST = "DataLost"
+    """The jobs vanished with Redis' memory, so the replicas are kept for a while."""
+    FALLBACK = "Fallback"
+    """The backlog has been unknown for so long that `fallback.replicas` are called for."""
     PAUSED = "Paused"
     """`paused: true` holds the replicas where they are."""
     QUEUE_UNREACHABLE = "QueueUnreachable"
     """The backlog is unknown, so the replicas are held."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How far the count may move within a period: by `replicas`, or by `percent` of it."""
+
+    period: timedelta
+    replicas: int | None = None
+    percent: int | None = None
+
+    def allowance(self, count: int) -> int:
+        """Return by how many replicas `count` may change; at least by one."""
+        if self.replicas is not None:
+            return self.replicas
+        return max(1, count * (self.percent or 0) // 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A floor under the replicas that returns with the calendar."""
+
+    cron: str
+    """Five fields: minute, hour, day of the month, month, day of the week."""
+    zone: ZoneInfo
+    duration: timedelta
+    min_replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What to have at least while nobody knows what is needed."""
+
+    replicas: int
+    after: timedelta
+    """How long the queue must have been unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +103,14 @@ class Policy:
     """If set, how long the oldest job may wait before everything that can help is called for."""
     assumed_job: timedelta = timedelta(seconds=1)
     """How long a job takes one worker, until that has been learnt."""
+    standby: int = 0
+    """Replicas beyond the demand, for as long as there is any."""
+    up_limit: RateLimit | None = None
+    down_limit: RateLimit | None = None
+    only_up: bool = False
+    """Whether the pool never shrinks by itself."""
+    schedules: tuple[Schedule, ...] = ()
+    fallback: Fallback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +135,8 @@ class Backlog:
     """Jobs given up since then."""
     busy: timedelta = timedelta()
     """What the jobs done since then took of workers' time."""
+    server: str = field(default="", compare=False)
+    """Redis' run id, another one after each of its starts; empty if it is kept secret."""
 
     @property
     def finished(self) -> int:
@@ -106,6 +166,16 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """Redis came back without the jobs it had."""
+
+    at: datetime
+    """When that was seen."""
+    jobs: int
+    """How many were known before and are not there any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What was seen when a decision was due."""
 
@@ -116,19 +186,38 @@ class Observation:
     backlog: Backlog | None
     """`None` if the queue could not be read."""
     pace: Pace = Pace()
+    loss: Loss | None = None
+    """The last loss of data, if there was one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How many replicas were called for at an instant."""
+    """How many replicas were called for, or were there, at an instant."""
 
     at: datetime
     replicas: int
 
 
-History = tuple[Sample, ...]
-"""Samples within the stabilization window, oldest first, their replicas strictly decreasing:
-a sample that a later one equals or exceeds can never be the window's maximum again."""
+Samples = tuple[Sample, ...]
+"""Oldest first, and only those that can still be a window's extreme: for a maximum, a sample that
+a later one equals or exceeds is dropped; for a minimum, one that a later one equals or undercuts.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What decisions remember; the empty one, after a restart, knows nothing."""
+
+    since: datetime | None = None
+    """Since when there is a memory."""
+    called: Samples = ()
+    """What was called for within the stabilization window; their maximum counts."""
+    highs: Samples = ()
+    """What was there within the period of `scaleDown.limit`; their maximum counts."""
+    lows: Samples = ()
+    """What was there within the period of `scaleUp.limit`; their minimum counts."""
+    unread_since: datetime | None = None
+    """Since when the queue cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +227,7 @@ class Decision:
     desired: int
     reason: Reason
     demand: int | None
-    """Replicas the backlog alone calls for; `None` if unknown."""
+    """Replicas called for before any limit; `None` if unknown."""
     message: str
     """One sentence: inputs → demand → limit → result."""
     history: History
@@ -146,5 +235,5 @@ class Decision:
 
     @property
     def limited(self) -> bool:
-        """Whether `maxReplicas` keeps the pool below its demand."""
-        return self.reason is Reason.MAX_REPLICAS
+        """Whether a limit keeps the pool below its demand."""
+        return self.reason in {Reason.MAX_REPLICAS, Reason.SCALE_UP_LIMITED}

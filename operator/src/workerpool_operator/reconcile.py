@@ -15,7 +15,7 @@ from functools import partial
 
 from workerpool_operator import evidence, workload
 from workerpool_operator.cluster import Cluster
-from workerpool_operator.decide import decide
+from workerpool_operator.decide import NO_HISTORY, decide
 from workerpool_operator.errors import ApplyFailed, Conflict, NotFound, NotLeading, Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.learn import NOTHING, Learnt, learn
@@ -28,9 +28,16 @@ from workerpool_operator.registry import (
     deployment_record,
     version_of,
 )
-from workerpool_operator.report import Document, Situation
-from workerpool_operator.resource import Key
+from workerpool_operator.report import (
+    CHANGES_KEPT,
+    Document,
+    Situation,
+    change_document,
+    loss_words,
+)
+from workerpool_operator.resource import Key, Pool
 from workerpool_operator.rollout import Rollout, complete
+from workerpool_operator.schedule import floor
 from workerpool_operator.settings import Settings
 from workerpool_operator.subscriptions import Subscriptions
 from workerpool_operator.telemetry import Metrics
@@ -50,12 +57,14 @@ class _State:
     """The Deployment as the pool wants it; `None` if the pool is invalid."""
     reading: Backlog | Unreadable | None = None
     survey: Survey | Unreadable | None = None
-    history: History = ()
+    history: History = NO_HISTORY
     learnt: Learnt = NOTHING
     decision: Decision | None = None
     scaling_to: int | None = None
     """The count of a scale write that waits or is under way."""
     scaled_at: datetime | None = None
+    changes: tuple[Document, ...] = ()
+    """The last changes of scale, newest first."""
     troubles: dict[str, ApplyFailed] = field(default_factory=dict)
     """Why a kind of write fails, while it does."""
 
@@ -112,12 +121,16 @@ class Reconciler:
         if state is None:
             state = self._states[key] = self._begin(record)
         edited = state.record.generation != record.generation
+        if _dry_run(state.record) is not _dry_run(record):
+            state.history, state.decision = NO_HISTORY, None  # what was pretended is not there
         if state.record is not record or state.manifest is None:
             state.record, state.manifest = record, self._manifest(record)
         self._follow(key, state)
         if edited:  # a new policy may call for ticks at once
             self.subscriptions.poke(key)
-        if record.pool is not None and state.manifest is not None:
+        if _dry_run(record):
+            state.rollout.close()
+        elif record.pool is not None and state.manifest is not None:
             state.rollout.ensure(record.pool, state.manifest)
         self._decide(key, state, told=None)
         self._report(key, state)
@@ -137,7 +150,8 @@ class Reconciler:
             self._note_reachability(state, reading)
             state.reading = reading
             if isinstance(reading, Backlog):
-                state.learnt = learn(state.learnt, self._clock(), reading)
+                before, state.learnt = state.learnt, learn(state.learnt, self._clock(), reading)
+                self._note_loss(state, before)
             self._decide(key, state, told=told)
             self._report(key, state)
             moves = moves or self._moves(key, state)
@@ -159,6 +173,11 @@ class Reconciler:
         elif isinstance(reading, Backlog) and isinstance(before, Unreadable):
             self._events.tell(state.record, "QueueReachable", "The queue can be read again.")
 
+    def _note_loss(self, state: _State, before: Learnt) -> None:
+        loss = state.learnt.loss
+        if loss is not None and loss is not before.loss:
+            self._events.tell(state.record, "DataLost", loss_words(loss), warning=True)
+
     def _moves(self, key: Key, state: _State) -> bool:
         """Return whether anything may happen that Redis would not report by itself.
 
@@ -166,11 +185,14 @@ class Reconciler:
         their resting count and workers that outlived their pods are looked after by ticks.
         """
         backlog, pool = state.reading, state.record.pool
-        deployment = self._registry.deployment(key)
-        if not isinstance(backlog, Backlog) or pool is None or deployment is None:
+        if not isinstance(backlog, Backlog) or pool is None:
             return True
-        leftover = backlog.workers > 0 and deployment.replicas == 0
-        above = deployment.replicas > pool.policy.min_replicas and not pool.policy.paused
+        replicas, policy = self._replicas(key, state, pool), pool.policy
+        if replicas is None:
+            return True
+        leftover = backlog.workers > 0 and replicas == 0
+        held = policy.paused or policy.only_up
+        above = replicas > floor(policy, self._clock())[0] and not held
         return bool(backlog.jobs or backlog.scheduled or leftover or above)
 
     def _follow(self, key: Key, state: _State) -> None:
@@ -180,8 +202,8 @@ class Reconciler:
             self.subscriptions.unfollow(key)
         elif not self.subscriptions.follow(key, pool):
             return
-        state.reading, state.history, state.decision = None, (), None
         state.survey = None
+        state.reading, state.history, state.decision = None, NO_HISTORY, None
         state.learnt = NOTHING
 
     def _begin(self, record: PoolRecord) -> _State:
@@ -191,7 +213,8 @@ class Reconciler:
         board.take(dict(record.status))
         done = partial(self._rolled_out, key)
         rollout = Rollout(key, self._cluster, self._registry, self.writer, done=done)
-        return _State(record, board, rollout)
+        changes = tuple(record.status.get("history") or ())
+        return _State(record, board, rollout, changes=changes)
 
     def _forget(self, key: Key, state: _State) -> None:
         """A deleted pool: its Deployment is the garbage collector's."""
@@ -229,12 +252,15 @@ class Reconciler:
 
     def _decide(self, key: Key, state: _State, *, told: float | None) -> None:
         pool, reading = state.record.pool, state.reading
-        deployment = self._registry.deployment(key)
-        if pool is None or reading is None or not complete(deployment, pool):
+        if pool is None or reading is None:
+            return
+        replicas = self._replicas(key, state, pool)
+        if replicas is None:
             return
         now = self._clock()
         backlog = reading if isinstance(reading, Backlog) else None
-        observation = Observation(now, deployment.replicas, backlog, state.learnt.pace(now))
+        pace, loss = state.learnt.pace(now), state.learnt.loss
+        observation = Observation(now, replicas, backlog, pace, loss)
         before, state.decision = state.decision, decide(observation, pool.policy, state.history)
         decision = state.decision
         state.history = decision.history
@@ -242,18 +268,31 @@ class Reconciler:
             self._count_decision(key, decision)
         if decision.desired == state.scaling_to:
             return
-        if decision.desired == deployment.replicas:
+        if decision.desired == replicas or pool.dry_run:
             state.troubles.pop("scale", None)
             if state.scaling_to is not None:  # what was decided before no longer holds
                 state.scaling_to = None
                 self.writer.discard((key, "scale"))
+            if decision.desired != replicas:
+                self._tell(key, state, replicas, decision, "Would scale")
             return
+        deployment = self._registry.deployment(key)
+        assert deployment is not None  # noqa: S101  it has replicas
         priority = Priority.DOWN
         if decision.desired > deployment.replicas:
             priority = Priority.UP if deployment.replicas else Priority.WAKE
         state.scaling_to = decision.desired
         write = partial(self._scale, key, state, decision, told)
         self.writer.submit((key, "scale"), priority, write)
+
+    def _replicas(self, key: Key, state: _State, pool: Pool) -> int | None:
+        """Return the present count; in a dry run what it would be; unknown while it is made."""
+        if pool.dry_run and state.decision is not None:
+            return state.decision.desired
+        deployment = self._registry.deployment(key)
+        if complete(deployment, pool):
+            return deployment.replicas
+        return 0 if pool.dry_run else None
 
     def _count_decision(self, key: Key, decision: Decision) -> None:
         labels = {"namespace": key.namespace, "pool": key.name, "reason": str(decision.reason)}
@@ -283,23 +322,23 @@ class Reconciler:
             return
         if told is not None:
             self.metrics.reaction.observe(asyncio.get_running_loop().time() - told)
-        state.scaled_at = self._clock()
         if state.scaling_to == decision.desired:
             state.scaling_to = None
         state.troubles.pop("scale", None)
-        note = f"Scaled from {deployment.replicas} to {decision.desired}: {decision.message}"
-        log.info(
-            note,
-            extra={
-                "pool": str(key),
-                "reason": str(decision.reason),
-                "from": deployment.replicas,
-                "to": decision.desired,
-            },
-        )
-        self._events.tell(state.record, str(decision.reason), note)
+        state.scaled_at = self._clock()
+        self._tell(key, state, deployment.replicas, decision, "Scaled")
         replicas = scale["spec"].get("replicas", 0)  # the API leaves a zero out
         self._registry.note_scale(key, replicas, version_of(scale))
+
+    def _tell(self, key: Key, state: _State, before: int, decision: Decision, verb: str) -> None:
+        """Tell of a change of scale in the log, in an Event, and in the status' history."""
+        note = f"{verb} from {before} to {decision.desired}: {decision.message}"
+        reason = str(decision.reason)
+        counts = {"from": before, "to": decision.desired}
+        log.info(note, extra={"pool": str(key), "reason": reason, **counts})
+        self._events.tell(state.record, reason, note)
+        change = change_document(before, decision, self._clock())
+        state.changes = (change, *state.changes)[:CHANGES_KEPT]
 
     # --- reports
 
@@ -313,6 +352,8 @@ class Reconciler:
                 next(iter(state.troubles.values()), None),
                 state.scaled_at,
                 state.survey,
+                state.changes,
+                state.learnt.loss,
             )
         )
 
@@ -356,3 +397,7 @@ class Reconciler:
                 values.update(evidence.gauges(key, state.survey))
             gauges[(key.namespace, key.name)] = values
         return gauges
+
+
+def _dry_run(record: PoolRecord) -> bool:
+    return record.pool is not None and record.pool.dry_run

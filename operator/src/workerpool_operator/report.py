@@ -1,14 +1,15 @@
 """What people read about a pool: its status, its conditions, its Events. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from workerpool_operator import evidence
+from workerpool_operator.decide import LOSS_HOLD
 from workerpool_operator.errors import ApplyFailed, Unreadable
 from workerpool_operator.evidence import Survey
-from workerpool_operator.model import Backlog, Decision
+from workerpool_operator.model import Backlog, Decision, Loss, Reason
 from workerpool_operator.registry import DeploymentRecord, PoolRecord
 from workerpool_operator.resource import (
     GROUP,
@@ -20,6 +21,9 @@ from workerpool_operator.resource import (
 )
 
 Document = dict[str, Any]
+
+CHANGES_KEPT = 10
+"""In `status.history`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,15 @@ class Situation:
     scaled_at: datetime | None
     survey: Survey | Unreadable | None = None
     """What the workers tell of their cores."""
+    changes: Sequence[Document] = ()
+    """The last changes of scale, newest first."""
+    loss: Loss | None = None
+    """The last time Redis lost its data."""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is written to the Deployment."""
+        return self.record.pool is not None and self.record.pool.dry_run
 
 
 def status_document(situation: Situation, previous: Mapping[str, Any], now: datetime) -> Document:
@@ -46,6 +59,7 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
         reason, message = "InvalidSpec", record.problem
     elif decision:
         reason, message = str(decision.reason), decision.message
+        message = f"dry run: {message}" if situation.dry_run else message
     else:
         reason, message = "Starting", "The queue has not been read yet."
     scaled_at = situation.scaled_at
@@ -62,12 +76,14 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
         "reason": reason,
         "message": message,
         "lastScaleTime": timestamp(scaled_at) if scaled_at else previous.get("lastScaleTime"),
+        "history": list(situation.changes),
         "conditions": merge_conditions(
             previous.get("conditions") or (),
             [
                 _ready(situation),
                 _queue_reachable(situation),
                 _scaling_limited(situation),
+                _data_lost(situation, now),
                 *(evidence.conditions(record.pool, situation.survey) if record.pool else ()),
             ],
             record.generation,
@@ -78,19 +94,31 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
 
 def _ready(situation: Situation) -> Condition:
     """Whether the pool does what its spec says; a pool at zero for lack of work does."""
-    record, deployment, trouble = situation.record, situation.deployment, situation.trouble
-    if trouble:
-        return Condition("Ready", "False", trouble.reason, str(trouble))
-    if not record.pool:
-        return Condition("Ready", "False", "InvalidSpec", record.problem)
-    if isinstance(situation.reading, Unreadable):
-        return Condition("Ready", "False", "QueueUnreachable", str(situation.reading))
+    obstacle = _obstacle(situation)
+    if obstacle:
+        return Condition("Ready", "False", *obstacle)
+    if situation.dry_run:
+        words = "dryRun: true: nothing is written to the Deployment; status tells what would be."
+        return Condition("Ready", "True", "DryRun", words)
+    deployment = situation.deployment
     if not deployment or situation.reading is None:
         return Condition("Ready", "Unknown", "Starting", "The pool is being set up.")
     words = f"{deployment.ready} of {deployment.replicas} worker pods are ready."
     if deployment.replicas and not deployment.ready:
         return Condition("Ready", "False", "WorkersNotReady", words)
     return Condition("Ready", "True", "Ready", words)
+
+
+def _obstacle(situation: Situation) -> tuple[str, str] | None:
+    """Return the reason and the words of what keeps the pool from doing what its spec says."""
+    record, trouble = situation.record, situation.trouble
+    if trouble:
+        return trouble.reason, str(trouble)
+    if not record.pool:
+        return "InvalidSpec", record.problem
+    if isinstance(situation.reading, Unreadable):
+        return "QueueUnreachable", str(situation.reading)
+    return None
 
 
 def _queue_reachable(situation: Situation) -> Condition:
@@ -109,12 +137,42 @@ def _scaling_limited(situation: Situation) -> Condition:
     if decision is None:
         return Condition("ScalingLimited", "Unknown", "Starting", "Nothing has been decided yet.")
     if decision.limited:
+        limit = "scaleUp.limit" if decision.reason is Reason.SCALE_UP_LIMITED else "maxReplicas"
         words = (
-            f"The backlog asks for {decision.demand} replicas; spec.maxReplicas allows "
+            f"The backlog asks for {decision.demand} replicas; spec.{limit} allows "
             f"{decision.desired}."
         )
         return Condition("ScalingLimited", "True", str(decision.reason), words)
     return Condition("ScalingLimited", "False", "WithinLimits", "No limit cuts the replicas.")
+
+
+def _data_lost(situation: Situation, now: datetime) -> Condition:
+    loss = situation.loss
+    if loss is None or now - loss.at >= LOSS_HOLD:
+        words = "No loss of jobs in Redis was seen lately."
+        return Condition("DataLost", "False", "NoLossSeen", words)
+    return Condition("DataLost", "True", "DataLost", loss_words(loss))
+
+
+def loss_words(loss: Loss) -> str:
+    """Say what was lost and what to do about it."""
+    jobs = "1 job" if loss.jobs == 1 else f"{loss.jobs} jobs"
+    return (
+        f"Redis restarted and came back without {jobs} that it had: push them again, and turn on "
+        f"its append-only file (appendonly yes), so that it keeps what it is given. No worker is "
+        f"scaled away for {round(LOSS_HOLD.total_seconds())} s."
+    )
+
+
+def change_document(before: int, decision: Decision, now: datetime) -> Document:
+    """Return an entry of `status.history`."""
+    return {
+        "time": timestamp(now),
+        "from": before,
+        "to": decision.desired,
+        "reason": str(decision.reason),
+        "message": decision.message,
+    }
 
 
 def event_document(

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from workerpool_operator.errors import InvalidResource
+from workerpool_operator.fields import Field
+from workerpool_operator.limits import fallback, rate_limit, schedule
 from workerpool_operator.model import Policy
 
 GROUP = "workerpool.dev"
@@ -90,6 +91,8 @@ class Pool:
     job: Job
     template: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """A PodTemplateSpec to start from."""
+    dry_run: bool = False
+    """Whether decisions are only told, and nothing is written to the Deployment."""
 
 
 def key_of(body: Mapping[str, Any]) -> Key:
@@ -104,7 +107,7 @@ def parse(body: Mapping[str, Any]) -> Pool:
         InvalidResource: naming the field that is missing or wrong.
     """
     meta, key = body["metadata"], key_of(body)
-    spec = _Field(body.get("spec"), "spec")
+    spec = Field(body.get("spec"), "spec")
     queue, cpu, job = spec["queue"], spec["cpu"], spec["job"]
     redis, secret = queue["redis"], queue["redis"].get("secretRef")
     exclusive = cpu["policy"].text() == "Exclusive"
@@ -124,10 +127,16 @@ def parse(body: Mapping[str, Any]) -> Pool:
             backlog_per_replica=1 if drains else target["backlogPerReplica"].number(),
             workers_per_replica=max(1, (cores or 1) // threads),
             stabilization=spec["scaleDown"]["stabilizationSeconds"].seconds(),
-            paused=bool(spec.get("paused", default=False).value),
+            paused=spec.get("paused", default=False).flag(),
             drain=target["drainSeconds"].seconds() if drains else None,
             max_wait=target["maxWaitSeconds"].seconds() if hurries else None,
             assumed_job=job.get("assumedSeconds", 1).seconds(),
+            standby=spec.get("standbyReplicas", 0).number(),
+            up_limit=rate_limit(spec.get("scaleUp", {}).get("limit")),
+            down_limit=rate_limit(spec["scaleDown"].get("limit")),
+            only_up=spec["scaleDown"].get("disabled", default=False).flag(),
+            schedules=tuple(map(schedule, spec.get("schedules", []).items())),
+            fallback=fallback(spec.get("fallback")),
         ),
         queue=queue["list"].text(),
         endpoint=Endpoint(
@@ -139,66 +148,11 @@ def parse(body: Mapping[str, Any]) -> Pool:
         memory=spec["memory"].text(),
         job=Job(job["timeoutSeconds"].seconds(), job["maxAttempts"].number()),
         template=MappingProxyType(template.mapping()),
+        dry_run=spec.get("dryRun", default=False).flag(),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A value of the resource and where it stands, so that an error can name it."""
-
-    value: Any
-    path: str
-
-    def __getitem__(self, name: str) -> "_Field":
-        mapping = self.mapping()
-        if name not in mapping:
-            raise InvalidResource(
-                f"{self.path}.{name} is missing: write the resource again (kubectl apply), so "
-                f"that the installed CRD checks it and fills in its defaults",
-            )
-        return _Field(mapping[name], f"{self.path}.{name}")
-
-    def get(self, name: str, default: Any = None) -> "_Field":  # noqa: ANN401  any JSON value
-        """Return a field that may be left out, or be null."""
-        value = self.mapping().get(name)
-        return _Field(default if value is None else value, f"{self.path}.{name}")
-
-    def items(self) -> "Sequence[_Field]":
-        """Return the entries of a list."""
-        if not isinstance(self.value, list):
-            raise self.wrong("a list")
-        return [_Field(value, f"{self.path}[{i}]") for i, value in enumerate(self.value)]
-
-    def mapping(self) -> Mapping[str, Any]:
-        """Return it as a mapping."""
-        if not isinstance(self.value, Mapping):
-            raise self.wrong("a mapping")
-        return self.value
-
-    def text(self) -> str:
-        """Return it as a string that is not empty."""
-        if not isinstance(self.value, str) or not self.value:
-            raise self.wrong("a string that is not empty")
-        return self.value
-
-    def number(self) -> int:
-        """Return it as a whole number, zero at least."""
-        if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < 0:
-            raise self.wrong("a whole number of at least 0")
-        return self.value
-
-    def seconds(self) -> timedelta:
-        """Return it as a duration."""
-        return timedelta(seconds=self.number())
-
-    def wrong(self, wanted: str) -> InvalidResource:
-        """Return the error that says so."""
-        return InvalidResource(
-            f"{self.path} must be {wanted}, not {self.value!r}; see kubectl explain workerpool",
-        )
-
-
-def _check_template(template: _Field) -> None:
+def _check_template(template: Field) -> None:
     """Check what `workload` relies on; everything else is the API server's to judge.
 
     The CRD keeps `template.spec` as it was written, so anything may stand there.
@@ -216,7 +170,7 @@ def _check_template(template: _Field) -> None:
             mount["mountPath"].text()
 
 
-def _qualify(url: _Field, namespace: str) -> str:
+def _qualify(url: Field, namespace: str) -> str:
     """Make a bare service name mean the pool's namespace, as it does inside its pods.
 
     `redis://redis:6379/0` in namespace `shop` is read at `redis.shop.svc`.

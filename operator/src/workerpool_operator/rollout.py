@@ -72,7 +72,8 @@ class Rollout:
         self._applying = ""
 
     def close(self) -> None:
-        """Apply nothing any more."""
+        """Apply nothing any more, unless `ensure` is called again."""
+        self._applying = ""
         self._writer.discard((self._key, "workload"))
 
     def _settle(self) -> None:

@@ -81,6 +81,7 @@ class TrackingConnection:
         self._replies: deque[asyncio.Future[Any]] = deque()
         self._reader: asyncio.Task[None] | None = None
         self._clock_offset = 0.0
+        self._server = ""
         self.tracking = False
         """Whether Redis reports changes."""
 
@@ -117,9 +118,10 @@ class TrackingConnection:
         self._reader = asyncio.create_task(
             self._receive(invalidated), name=f"redis {self._address}"
         )
-        time, _, tracking, caching, _ = await self._ask(
+        time, about, _, tracking, caching, _ = await self._ask(
             [
                 ("TIME",),
+                ("INFO", "server"),  # once per connection: a server that restarts ends it
                 ("CLIENT", "SETNAME", CLIENT_NAME),  # not worth a failure where it is forbidden
                 ("CLIENT", "TRACKING", "ON", "OPTIN"),
                 ("CLIENT", "CACHING", "YES"),
@@ -127,6 +129,7 @@ class TrackingConnection:
             ]
         )
         self._set_clock(time)
+        self._server = _run_id(about)
         refusals = [a for a in (tracking, caching) if isinstance(a, ResponseError)]
         self.tracking = not refusals
         if refusals:
@@ -218,6 +221,7 @@ class TrackingConnection:
             done=done,
             buried=buried,
             busy=timedelta(milliseconds=busy_ms),
+            server=self._server,
         )
 
     async def _ask(self, commands: Sequence[Sequence[str | int]]) -> list[Any]:
@@ -263,6 +267,14 @@ class TrackingConnection:
         for future in self._replies:
             if not future.done():
                 future.set_exception(error)
+
+
+def _run_id(about: Any) -> str:  # noqa: ANN401  an answer of Redis
+    """Return what names this run of the server; nothing where INFO is refused."""
+    if not isinstance(about, bytes):
+        return ""
+    lines = (line.partition(b":") for line in about.splitlines())
+    return next((value.decode() for name, _, value in lines if name == b"run_id"), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from workerpool_operator.decide import decide
+from workerpool_operator.decide import NO_HISTORY, decide
 from workerpool_operator.learn import NOTHING, Learnt, learn
 from workerpool_operator.model import Backlog, History, Observation, Policy
 from workerpool_simulator.fleet import Fleet
@@ -44,7 +44,7 @@ class Workerpool:
     grace_seconds: float = 130.0
     """The operator derives it from `job.timeoutSeconds`, 120 by default."""
     told: bool = True
-    _history: History = ()
+    _history: History = NO_HISTORY
     _learnt: Learnt = NOTHING
 
     def replicas(self, fleet: Fleet) -> int:

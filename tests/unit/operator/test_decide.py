@@ -3,22 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workerpool_operator.decide import HISTORY_LIMIT, decide
+from workerpool_operator.decide import LOSS_HOLD, NO_HISTORY, decide
 from workerpool_operator.model import (
     Backlog,
     Decision,
+    Fallback,
     History,
+    Loss,
     Observation,
     Pace,
     Policy,
+    RateLimit,
     Reason,
     Sample,
+    Schedule,
 )
+from workerpool_operator.window import LIMIT
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -238,7 +244,7 @@ def replay(
     *,
     step: float = 30,
     replicas: int = 0,
-    history: History = (),
+    history: History = NO_HISTORY,
 ) -> list[int]:
     """Return the replicas after each reading, every decision carried out at once."""
     counts = []
@@ -282,7 +288,7 @@ def test_a_restart_in_the_middle_of_a_window_starts_the_window_anew() -> None:
 
 def test_a_pause_ends_with_a_whole_window_before_anything_shrinks() -> None:
     paused = replace(STORY, paused=True)
-    old = (Sample(NOW - timedelta(days=1), 0),)
+    old = History(called=(Sample(NOW - timedelta(days=1), 0),))
     held = decide(seen(Backlog(0), 6), paused, old)
 
     assert replay([0, 0, 0], STORY, replicas=6, history=held.history) == [6, 6, 0]
@@ -302,31 +308,65 @@ counts = st.integers(0, 200_000)
 backlogs = st.builds(Backlog, counts, counts, counts, counts, counts, counts)
 
 
+spans = st.integers(1, 86_400).map(seconds)
+rate_limits = st.none() | st.one_of(
+    st.builds(RateLimit, spans, st.integers(1, 10_000), st.none()),
+    st.builds(RateLimit, spans, st.none(), st.integers(1, 1_000)),
+)
+down_limits = st.none() | st.one_of(
+    st.builds(RateLimit, spans, st.integers(1, 10_000), st.none()),
+    st.builds(RateLimit, spans, st.none(), st.integers(1, 100)),
+)
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     low = draw(st.integers(0, 10_000))
+    high = draw(st.integers(max(1, low), 10_000))
+    floors = st.builds(
+        Schedule,
+        st.sampled_from(["0 * * * *", "30 11 * * *", "0 0 1 1 *"]),
+        st.just(ZoneInfo("Europe/Berlin")),
+        st.integers(1, 10_080).map(lambda minutes: timedelta(minutes=minutes)),
+        st.integers(1, high),
+    )
     return Policy(
         min_replicas=low,
-        max_replicas=draw(st.integers(max(1, low), 10_000)),
+        max_replicas=high,
         backlog_per_replica=draw(st.integers(1, 1_000_000)),
         workers_per_replica=draw(st.integers(1, 256)),
         stabilization=seconds(draw(st.integers(0, 86_400))),
         paused=False,
-        drain=draw(st.none() | st.integers(1, 86_400).map(seconds)),
-        max_wait=draw(st.none() | st.integers(1, 86_400).map(seconds)),
-        assumed_job=seconds(draw(st.integers(1, 86_400))),
+        drain=draw(st.none() | spans),
+        max_wait=draw(st.none() | spans),
+        assumed_job=draw(spans),
+        standby=draw(st.integers(0, 10_000)),
+        up_limit=draw(rate_limits),
+        down_limit=draw(down_limits),
+        only_up=draw(st.booleans()),
+        schedules=tuple(draw(st.lists(floors, max_size=2))),
+        fallback=draw(st.none() | st.builds(Fallback, st.integers(0, 10_000), spans)),
     )
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """Draw only what `decide` itself can have returned by `NOW`."""
-    ages = sorted(draw(st.sets(st.integers(1, 90_000), max_size=HISTORY_LIMIT)), reverse=True)
-    peaks = sorted(
-        draw(st.sets(st.integers(0, 10_000), min_size=len(ages), max_size=len(ages))),
-        reverse=True,
+
+    def samples(*, falling: bool) -> tuple[Sample, ...]:
+        ages = sorted(draw(st.sets(st.integers(1, 90_000), max_size=LIMIT)), reverse=True)
+        counts = draw(st.sets(st.integers(0, 10_000), min_size=len(ages), max_size=len(ages)))
+        ordered = sorted(counts, reverse=falling)
+        return tuple(
+            Sample(NOW - seconds(age), count) for age, count in zip(ages, ordered, strict=True)
+        )
+
+    return History(
+        since=NOW - seconds(draw(st.integers(0, 100_000))),
+        called=samples(falling=True),
+        highs=samples(falling=True),
+        lows=samples(falling=False),
     )
-    return tuple(Sample(NOW - seconds(age), peak) for age, peak in zip(ages, peaks, strict=True))
 
 
 replica_counts = st.integers(0, 20_000)
@@ -376,7 +416,7 @@ def test_any_known_backlog_leads_within_bounds(
     backlog: Backlog,
     restarted: bool,  # noqa: FBT001
 ) -> None:
-    decision = decide(seen(backlog, replicas), policy, () if restarted else history)
+    decision = decide(seen(backlog, replicas), policy, NO_HISTORY if restarted else history)
 
     assert policy.min_replicas <= decision.desired <= policy.max_replicas
     assert decision.message
@@ -392,6 +432,22 @@ def test_an_unknown_backlog_never_moves_the_workers(
     decision = decide(seen(None, replicas), replace(policy, paused=paused), history)
 
     assert decision.desired == replicas
+    assert decision.demand is None
+
+
+@given(policies(), replica_counts, st.integers(0, 100_000))
+def test_a_queue_that_stays_unknown_only_ever_adds_the_fallback(
+    policy: Policy, replicas: int, unread: int
+) -> None:
+    history = History(unread_since=NOW - seconds(unread))
+
+    decision = decide(seen(None, replicas), policy, history)
+
+    fallback = policy.fallback
+    if fallback is None or seconds(unread) < fallback.after:
+        assert decision.desired == replicas
+    else:
+        assert decision.desired == max(replicas, min(fallback.replicas, policy.max_replicas))
     assert decision.demand is None
 
 
@@ -418,7 +474,7 @@ def test_nothing_shrinks_below_what_was_called_for_within_the_window(
 ) -> None:
     decision = decide(seen(backlog, replicas), policy, history)
 
-    within = [s.replicas for s in history if s.at > NOW - policy.stabilization]
+    within = [s.replicas for s in history.called if s.at > NOW - policy.stabilization]
     floor = min(max(within, default=0), replicas, policy.max_replicas)
     assert decision.desired >= floor
 
@@ -433,20 +489,62 @@ def test_a_scale_in_leaves_a_worker_for_each_job_in_flight(
         assert desired * policy.workers_per_replica >= backlog.in_flight
 
 
-@given(policies(), histories(), replica_counts, backlogs)
+@given(policies(), histories(), st.integers(0, 60), backlogs)
 def test_a_constant_backlog_comes_to_rest(
     policy: Policy, history: History, replicas: int, backlog: Backlog
 ) -> None:
+    """In a few steps without limits of rate; with them, one step a period."""
+    policy = replace(policy, min_replicas=0, max_replicas=50, schedules=())
+    limits = [limit for limit in (policy.up_limit, policy.down_limit) if limit]
+    pause = max([policy.stabilization, *(limit.period for limit in limits)]) + seconds(1)
     at = NOW
-    for _ in range(3):
+    for _ in range(60 if limits else 3):
         decision = decide(Observation(at, replicas, backlog), policy, history)
         replicas, history = decision.desired, decision.history
-        at += policy.stabilization + seconds(1)
+        at += pause
 
     after = decide(Observation(at, replicas, backlog), policy, history)
 
     assert after.desired == replicas
-    assert len(after.history) == 1
+    assert len(after.history.called) == 1
+    assert max(len(after.history.highs), len(after.history.lows)) <= 1
+
+
+@given(policies(), histories(), replica_counts, backlogs)
+def test_no_limit_of_rate_is_exceeded_but_for_a_floor_or_the_ceiling(
+    policy: Policy, history: History, replicas: int, backlog: Backlog
+) -> None:
+    desired = decide(seen(backlog, replicas), policy, history).desired
+
+    up, down = policy.up_limit, policy.down_limit
+    least = max([policy.min_replicas, *(s.min_replicas for s in policy.schedules)])
+    if up and desired > max(replicas, least):
+        lows = [s.replicas for s in history.lows if s.at > NOW - up.period]
+        low = min([*lows, replicas])
+        assert desired <= low + up.allowance(low)
+    if down and desired < min(replicas, policy.max_replicas):
+        highs = [s.replicas for s in history.highs if s.at > NOW - down.period]
+        high = max([*highs, replicas])
+        assert desired >= high - down.allowance(high)
+
+
+@given(policies(), histories(), replica_counts, backlogs)
+def test_a_pool_that_must_not_shrink_does_not_but_for_the_ceiling(
+    policy: Policy, history: History, replicas: int, backlog: Backlog
+) -> None:
+    desired = decide(seen(backlog, replicas), replace(policy, only_up=True), history).desired
+
+    assert desired >= min(replicas, policy.max_replicas)
+
+
+@given(policies(), histories(), replica_counts, backlogs, st.integers(0, 299))
+def test_nobody_goes_while_lost_jobs_may_come_back(
+    policy: Policy, history: History, replicas: int, backlog: Backlog, ago: int
+) -> None:
+    observation = replace(seen(backlog, replicas), loss=Loss(NOW - seconds(ago), 5))
+
+    assert seconds(ago) < LOSS_HOLD
+    assert decide(observation, policy, history).desired >= min(replicas, policy.max_replicas)
 
 
 @given(policies(), histories(), replica_counts, backlogs, st.lists(backlogs, max_size=6))
@@ -458,9 +556,12 @@ def test_a_restart_never_scales_in_sooner_than_no_restart(
     later: list[Backlog],
 ) -> None:
     """Whatever came before, and however often it is decided upon afterwards."""
+    if policy.down_limit:  # what decide() remembers holds what is there
+        earlier = decide(Observation(NOW - seconds(1), replicas, backlog), policy, history)
+        history = earlier.history
     going, restarted = replicas, replicas
     memory: History = history
-    forgot: History = ()
+    forgot: History = NO_HISTORY
     for number, observed in enumerate([backlog, *later]):
         at = NOW + number * policy.stabilization / 4
         without = decide(Observation(at, going, observed), policy, memory)
@@ -480,17 +581,17 @@ def test_the_history_is_bounded_ordered_and_never_forgets_the_windows_peak(
 ) -> None:
     policy = Policy(max_replicas=2_000, backlog_per_replica=1, stabilization=seconds(window))
     at = NOW
-    history: History = ()
+    history: History = NO_HISTORY
     wanted: list[Sample] = []
     for pause, waiting in readings:
         at += seconds(pause)
         history = decide(Observation(at, 0, Backlog(waiting)), policy, history).history
         wanted.append(Sample(at, waiting))
 
-        peaks = [s.replicas for s in history]
-        assert len(history) <= HISTORY_LIMIT
+        peaks = [s.replicas for s in history.called]
+        assert len(history.called) <= LIMIT
         assert peaks == sorted(set(peaks), reverse=True)
-        assert [s.at for s in history] == sorted(s.at for s in history)
+        assert [s.at for s in history.called] == sorted(s.at for s in history.called)
         peak = max((s.replicas for s in wanted if s.at > at - policy.stabilization), default=0)
         assert max(peaks) >= peak
 
@@ -498,13 +599,13 @@ def test_the_history_is_bounded_ordered_and_never_forgets_the_windows_peak(
 def test_more_samples_than_the_limit_merge_into_later_and_larger_ones() -> None:
     """A steady decline for longer than the limit: the merged sample lives longer, not shorter."""
     policy = Policy(max_replicas=1_000, backlog_per_replica=1, stabilization=seconds(3_600))
-    history: History = ()
-    for number in range(HISTORY_LIMIT + 10):
+    history: History = NO_HISTORY
+    for number in range(LIMIT + 10):
         at = NOW + seconds(number)
         history = decide(Observation(at, 0, Backlog(500 - number)), policy, history).history
 
-    assert len(history) == HISTORY_LIMIT
-    assert history[0] == Sample(NOW + seconds(10), 500)
+    assert len(history.called) == LIMIT
+    assert history.called[0] == Sample(NOW + seconds(10), 500)
 
 
 @given(
@@ -523,7 +624,7 @@ def test_more_samples_than_the_limit_merge_into_later_and_larger_ones() -> None:
 def test_no_valid_input_raises(
     policy: Policy, readings: list[Backlog | None], replicas: int
 ) -> None:
-    history: History = ()
+    history: History = NO_HISTORY
     for number, backlog in enumerate(readings):
         decision = decide(Observation(NOW + seconds(number), replicas, backlog), policy, history)
         history = decision.history

@@ -14,7 +14,7 @@ from workerpool_operator.learn import (
     Learnt,
     learn,
 )
-from workerpool_operator.model import Backlog
+from workerpool_operator.model import Backlog, Loss
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -130,3 +130,44 @@ def test_whatever_comes_memory_is_bounded_and_ages_are_true(
             )
         assert len(learnt.marks) <= ARRIVALS_KEPT
         assert len(learnt.buckets) <= BUCKETS + 1
+
+
+# --- lost data
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lost"),
+    [
+        # A restart without persistence: jobs and counters are gone.
+        (Backlog(40, done=9, server="one"), Backlog(0, server="two"), 40),
+        (Backlog(40, in_flight=2, server="one"), Backlog(3, server="two"), 39),
+        # The same restart with nothing in the queue takes nothing.
+        (Backlog(0, done=9, server="one"), Backlog(0, server="two"), None),
+        # A restart with persistence, and a failover: what was there is there.
+        (Backlog(40, done=9, server="one"), Backlog(40, done=9, server="two"), None),
+        (Backlog(40, done=9, server="one"), Backlog(0, done=49, server="two"), None),
+        # Nobody restarted: worked off, or deleted by hand.
+        (Backlog(40, done=9, server="one"), Backlog(0, done=49, server="one"), None),
+        (Backlog(40, server="one"), Backlog(0, server="one"), None),
+        # INFO is refused: nobody knows.
+        (Backlog(40, done=9), Backlog(0), None),
+        (Backlog(40, done=9), Backlog(0, server="two"), None),
+        (Backlog(40, done=9, server="one"), Backlog(0), None),
+    ],
+)
+def test_a_list_that_vanished_with_its_server_is_told_from_an_empty_one(
+    before: Backlog, after: Backlog, lost: int | None
+) -> None:
+    learnt = learn(learn(Learnt(), START, before), START, after)
+
+    assert learnt.loss == (None if lost is None else Loss(START, lost))
+
+
+def test_a_loss_is_remembered_and_nothing_else_of_that_life() -> None:
+    full = Backlog(40, done=9, busy=timedelta(seconds=18), server="one")
+    learnt = learn(learn(steady(4, 60), START, full), START, Backlog(0, server="two"))
+    later = learn(learnt, after(1), Backlog(5, server="two"))
+
+    assert later.loss == learnt.loss
+    assert later.pace(after(1)).arrivals_per_second is None
+    assert later.pace(after(1)).oldest_wait == timedelta(0)

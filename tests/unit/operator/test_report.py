@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 
 from support.workerpools import stored
-from workerpool_operator.decide import decide
+from workerpool_operator.decide import LOSS_HOLD, decide
 from workerpool_operator.errors import ApplyFailed, Conflict, Forbidden, Unreadable
 from workerpool_operator.evidence import Report, Survey
-from workerpool_operator.model import Backlog, Observation
+from workerpool_operator.model import Backlog, Loss, Observation
 from workerpool_operator.registry import DeploymentRecord, PoolRecord
-from workerpool_operator.report import Situation, event_document, status_document
+from workerpool_operator.report import (
+    Situation,
+    change_document,
+    event_document,
+    status_document,
+)
 from workerpool_operator.resource import Key, parse
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -72,8 +77,9 @@ def test_a_pool_at_work() -> None:
         "limited by maxReplicas: 10 replicas",
         "lastScaleTime": "2026-03-01T12:00:00Z",
         "externalWorkers": None,
+        "history": [],
     }
-    assert status["conditions"][:3] == [
+    assert status["conditions"][:4] == [
         {
             "type": "Ready",
             "status": "True",
@@ -95,6 +101,14 @@ def test_a_pool_at_work() -> None:
             "status": "True",
             "reason": "MaxReplicas",
             "message": "The backlog asks for 13 replicas; spec.maxReplicas allows 10.",
+            "lastTransitionTime": "2026-03-01T12:00:00Z",
+            "observedGeneration": 3,
+        },
+        {
+            "type": "DataLost",
+            "status": "False",
+            "reason": "NoLossSeen",
+            "message": "No loss of jobs in Redis was seen lately.",
             "lastTransitionTime": "2026-03-01T12:00:00Z",
             "observedGeneration": 3,
         },
@@ -122,6 +136,7 @@ def test_before_anything_is_known_nothing_is_claimed() -> None:
     assert conditions(status) == {
         **dict.fromkeys(("Ready", "QueueReachable", "ScalingLimited"), ("Unknown", "Starting")),
         **dict.fromkeys(("CPUPinned", "Isolated"), ("Unknown", "NoEvidence")),
+        "DataLost": ("False", "NoLossSeen"),
     }
 
 
@@ -201,7 +216,62 @@ def test_transitions_are_told_from_the_previous_status() -> None:
         "ScalingLimited": "2026-03-01T12:00:00Z",
         "CPUPinned": "2026-03-01T12:00:00Z",
         "Isolated": "2026-03-01T12:00:00Z",
+        "DataLost": "2026-03-01T12:00:00Z",
     }
+
+
+def test_a_loss_is_told_with_its_remedy_until_it_holds_nobody_any_more() -> None:
+    lost = replace(situation(Backlog(0), 3, 3), loss=Loss(NOW, 40))
+
+    during = status_document(lost, {}, NOW + LOSS_HOLD - timedelta(seconds=1))
+    after = status_document(lost, during, NOW + LOSS_HOLD)
+
+    (told,) = [c for c in during["conditions"] if c["type"] == "DataLost"]
+    assert (told["status"], told["reason"]) == ("True", "DataLost")
+    assert "without 40 jobs that it had" in told["message"]
+    assert "appendonly yes" in told["message"]
+    assert conditions(after)["DataLost"] == ("False", "NoLossSeen")
+
+
+def test_a_rate_that_limits_the_growth_is_named() -> None:
+    pool = parse(stored({"spec.scaleUp": {"limit": {"replicas": 2}}}))
+    decision = decide(Observation(NOW, 1, Backlog(90)), pool.policy)
+    limited = replace(situation(Backlog(90), 1, 1), decision=decision)
+
+    status = status_document(limited, {}, NOW)
+
+    (told,) = [c for c in status["conditions"] if c["type"] == "ScalingLimited"]
+    assert (told["status"], told["reason"]) == ("True", "ScaleUpLimited")
+    assert told["message"] == "The backlog asks for 9 replicas; spec.scaleUp.limit allows 3."
+
+
+def test_a_dry_run_says_so_and_is_ready_without_a_deployment() -> None:
+    pool = parse(stored({"spec.dryRun": True}))
+    record = PoolRecord(KEY, "uid", version=9, generation=3, pool=pool)
+    dry = replace(situation(Backlog(25)), record=record, deployment=None)
+
+    status = status_document(dry, {}, NOW)
+
+    assert status["message"] == "dry run: 25 waiting at 10 per replica ask for 3: 3 replicas"
+    assert (status["replicas"], status["desiredReplicas"]) == (None, 3)
+    assert conditions(status)["Ready"] == ("True", "DryRun")
+
+
+def test_a_change_is_kept_as_it_was_decided() -> None:
+    decision = decide(Observation(NOW, 4, Backlog(95)), parse(stored()).policy)
+    change = change_document(4, decision, NOW)
+
+    status = status_document(replace(situation(Backlog(95)), changes=(change,)), {}, NOW)
+
+    assert status["history"] == [
+        {
+            "time": "2026-03-01T12:00:00Z",
+            "from": 4,
+            "to": 10,
+            "reason": "Backlog",
+            "message": "95 waiting at 10 per replica ask for 10: 10 replicas",
+        }
+    ]
 
 
 @pytest.mark.parametrize(("warning", "kind"), [(False, "Normal"), (True, "Warning")])

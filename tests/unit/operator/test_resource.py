@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -9,7 +10,7 @@ import yaml
 from support.pools import REMOVE
 from support.workerpools import stored
 from workerpool_operator.errors import InvalidResource
-from workerpool_operator.model import Policy
+from workerpool_operator.model import Fallback, Policy, RateLimit, Schedule
 from workerpool_operator.resource import (
     Condition,
     Cpu,
@@ -66,6 +67,82 @@ def test_a_pool_with_everything_written_out() -> None:
     assert pool.cpu == Cpu(4, None, threads_per_core=2)
     assert (pool.memory, pool.job) == ("2Gi", Job(timedelta(seconds=9), 1))
     assert pool.template["spec"]["containers"][0]["image"] == "i"
+
+
+def test_what_stands_around_the_target_is_read() -> None:
+    office = {"cron": "0 8 * * MON-FRI", "durationMinutes": 600, "minReplicas": 5}
+    pool = parse(
+        stored(
+            {
+                "spec.standbyReplicas": 2,
+                "spec.scaleUp": {"limit": {"replicas": 3, "periodSeconds": 30}},
+                "spec.scaleDown": {
+                    "stabilizationSeconds": 60,
+                    "disabled": True,
+                    "limit": {"percent": 10},
+                },
+                "spec.schedules": [office | {"timeZone": "Europe/Berlin"}, office],
+                "spec.fallback": {"replicas": 4},
+                "spec.dryRun": True,
+            }
+        )
+    )
+
+    ten_hours = timedelta(hours=10)
+    assert pool.policy == Policy(
+        standby=2,
+        up_limit=RateLimit(timedelta(seconds=30), replicas=3),
+        down_limit=RateLimit(timedelta(seconds=60), percent=10),
+        only_up=True,
+        schedules=(
+            Schedule("0 8 * * MON-FRI", ZoneInfo("Europe/Berlin"), ten_hours, 5),
+            Schedule("0 8 * * MON-FRI", ZoneInfo("UTC"), ten_hours, 5),
+        ),
+        fallback=Fallback(4, timedelta(seconds=300)),
+    )
+    assert pool.dry_run
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("spec.schedules", "daily", "spec.schedules must be a list"),
+        ("spec.schedules", [{"cron": "0 8 * *"}], "spec.schedules[0].cron must be a cron exp"),
+        ("spec.schedules", [{"cron": "61 8 * * *"}], "Bad minute"),
+        (
+            "spec.schedules",
+            [{"cron": "0 8 * * *", "timeZone": "Europe/Berln"}],
+            "spec.schedules[0].timeZone must be an IANA time zone such as Europe/Berlin",
+        ),
+        (
+            "spec.schedules",
+            [{"cron": "0 8 * * *", "timeZone": "Europe"}],
+            "spec.schedules[0].timeZone must be an IANA",
+        ),
+        (
+            "spec.schedules",
+            [{"cron": "0 8 * * *", "timeZone": "../zones"}],
+            "spec.schedules[0].timeZone must be an IANA",
+        ),
+        ("spec.schedules", [{"cron": "0 8 * * *"}], "spec.schedules[0].durationMinutes is miss"),
+        ("spec.scaleUp", {"limit": {}}, "spec.scaleUp.limit must be one of replicas and percent"),
+        (
+            "spec.scaleDown.limit",
+            {"replicas": 1, "percent": 1},
+            "spec.scaleDown.limit must be one of",
+        ),
+        ("spec.scaleDown.disabled", "no", "spec.scaleDown.disabled must be true or false"),
+        ("spec.fallback", {}, "spec.fallback.replicas is missing"),
+        ("spec.dryRun", 1, "spec.dryRun must be true or false"),
+    ],
+)
+def test_what_the_api_server_cannot_know_is_wrong_is_named(
+    path: str, value: object, words: str
+) -> None:
+    with pytest.raises(InvalidResource) as caught:
+        parse(stored({path: value}))
+
+    assert words in str(caught.value)
 
 
 def test_shared_cpu_counts_one_worker_a_pod() -> None:
