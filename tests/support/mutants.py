@@ -37,6 +37,8 @@ def healthy() -> list[bytes]:
         encoded(base, "WEBP", exif=exif, icc_profile=profile),
         encoded(base.convert("RGBA"), "WEBP", lossless=True),
         encoded(frames[0], "WEBP", **moving),
+        encoded(base, "AVIF", exif=exif, icc_profile=profile, max_threads=1),
+        encoded(frames[0], "AVIF", max_threads=1, **moving),
     ]
 
 

@@ -1,12 +1,14 @@
 """What one hostile file may cost a worker: its own job, and nothing else."""
 
 import json
+import resource
 import struct
 import zlib
 from pathlib import Path
 
 import pytest
 
+from image_worker import memory
 from support.pictures import jpeg
 from support.queue_state import QueueState
 from support.redis_server import RedisServer
@@ -50,3 +52,17 @@ def test_a_picture_too_large_for_the_memory_fails_alone(
         assert supervisor.metric("image_worker_child_starts_total") == 1
         assert supervisor.metric("image_worker_child_deaths_total") == 0
         assert len(child) == 1
+
+
+def test_children_share_what_the_container_has(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    assert queue.quiet
+    with Supervisor(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        told = supervisor.await_line("starting")["child_memory_megabytes"]
+        assert told << 20 == memory.share(memory.granted(), 1) >> 20 << 20
+        (child,) = supervisor.children()
+        assert resource.prlimit(child, resource.RLIMIT_AS) == (told << 20, told << 20)
+        assert Path(f"/proc/{child}/oom_score_adj").read_text() == "1000\n", "it goes first"
+        assert resource.prlimit(supervisor.pid, resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY

@@ -2,6 +2,9 @@
 
 import io
 import struct
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -102,7 +105,7 @@ def test_no_exif_can_hinder_a_good_picture(body: bytes) -> None:
     assert outcome(with_exif(body)) == "Rendered"
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
 def test_what_a_file_is_called_does_not_matter_and_its_bytes_do(form: str) -> None:
     made = render(encoded(picture(), form), PRESETS, LIMITS)
     assert made.source_format == form
@@ -125,3 +128,84 @@ def test_a_png_whose_words_unpack_to_gigabytes_is_rejected() -> None:
     data = encoded(picture(), "PNG", pnginfo=words)
     assert len(data) < 100_000
     assert outcome(data) == "BrokenImage"
+
+
+def webp_of(width: int, height: int, kind: bytes) -> bytes:
+    """Return the first bytes of a WebP that claims a size."""
+    match kind:
+        case b"VP8X":
+            sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
+            body = b"\0" * 4 + sides
+        case b"VP8L":
+            body = b"\x2f" + (width - 1 | (height - 1) << 14).to_bytes(4, "little") + b"\0" * 5
+        case _:
+            body = b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", width, height)
+    chunk = kind + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk
+
+
+@pytest.mark.parametrize("kind", [b"VP8X", b"VP8L", b"VP8 "])
+def test_a_webp_is_measured_before_its_canvas_is_made(kind: bytes) -> None:
+    assert outcome(webp_of(1_000, 1_001, kind)) == "TooManyPixels"
+    assert outcome(webp_of(1_000, 1_000, kind)) in {"NotAnImage", "BrokenImage"}
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0II*\0"}])
+def test_a_webps_size_is_read_as_its_decoder_reads_it(options: dict[str, object]) -> None:
+    data = encoded(picture((320, 200)), "WEBP", **options)
+    still = PRESETS[:1]
+    assert render(data, still, Limits(pixels=64_000)).source_width == 320
+    with pytest.raises(RejectedJob, match="320x200"):
+        render(data, still, Limits(pixels=63_999))
+
+
+def avif_of(width: int, height: int) -> bytes:
+    """Return an AVIF of 64x48 pixels whose header claims another size."""
+    data = encoded(picture((64, 48)), "AVIF", max_threads=1)
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
+
+
+@pytest.mark.parametrize("size", [(0, 0), (2_000, 2_000), (100_000, 100_000), (2**32 - 1, 1)])
+def test_an_avif_is_measured_before_it_is_decoded(size: tuple[int, int]) -> None:
+    # Beyond 16384x16384 its library refuses by itself.
+    expected = "TooManyPixels" if size == (2_000, 2_000) else "NotAnImage"
+    assert outcome(avif_of(*size)) == expected
+
+
+def test_an_avif_that_claims_less_than_it_holds_does_no_harm() -> None:
+    assert outcome(avif_of(8, 8)) in {"Rendered", "BrokenImage"}
+
+
+LARGE: dict[str, dict[str, object]] = {
+    "JPEG": {"quality": 90},
+    "PNG": {"compress_level": 1},
+    "WEBP": {"quality": 80, "method": 0},
+    "GIF": {},
+    "AVIF": {"speed": 10, "max_threads": 1},
+    "progressive JPEG": {"progressive": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [*((name, Form.JPEG) for name in LARGE), *(("GIF", form) for form in list(Form)[1:])],
+)
+def test_a_good_picture_without_memory_is_never_called_broken(
+    tmp_path: Path, name: str, form: Form
+) -> None:
+    base = Image.radial_gradient("L").resize((2_000, 1_500)).convert("RGB")
+    file = tmp_path / "large"
+    file.write_bytes(encoded(base, name.rpartition(" ")[2], **LARGE[name]))
+    amounts = ("1", "6", "12", "18", "25", "50", "400")
+    done = subprocess.run(
+        [sys.executable, "-m", "support.scarce", file, form, *amounts],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    first, *between, last = done.stdout.split()
+    assert (first, last) == ("OutOfMemory", "Rendered")
+    assert set(between) <= {"OutOfMemory", "Rendered"}

@@ -89,6 +89,19 @@ def test_what_is_transparent_stays_so_where_the_format_can(form: Form) -> None:
     assert (left[3], right[3]) == (255, 0)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_avif_is_read_upright_too(orientation: int) -> None:
+    photo = Photo(5, 400, 300, orientation)
+    stored = decoded(photo.jpeg())
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = encoded(stored, "AVIF", exif=exif, max_threads=1)
+    made = render(data, [Preset("a", 200, 200)], LIMITS)
+    assert (made.source_width, made.source_height) == (400, 300)
+    assert made.source_format == "AVIF"
+    assert photo.faults_of(decoded(made.renditions[0].data)) == []
+
+
 def test_a_progressive_jpeg_is_progressive_and_a_plain_one_is_not() -> None:
     plain, progressive = rendered(
         jpeg((300, 200)), Preset("a", 99, 99), Preset("b", 99, 99, progressive=True)
@@ -202,7 +215,7 @@ def animation(form: str, size: tuple[int, int] = (80, 40)) -> bytes:
     )
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP"])
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "AVIF"])
 @pytest.mark.parametrize(("most", "expected"), [(1, 1), (3, 3), (1000, 5)])
 def test_an_animation_goes_on_up_to_its_cap(form: str, most: int, expected: int) -> None:
     preset = Preset("a", 40, 40, form=Form.WEBP, frames=most)

@@ -112,7 +112,7 @@ def test_every_variable_is_read() -> None:
         ("INPUT_DIR", "photos", "absolute path"),
         ("OUTPUT_DIR", "/photos/in", "would replace the photos"),
         ("THUMBNAIL_PIXELS", "0", "from 1 to 16384"),
-        ("CHILD_MEMORY_MEGABYTES", "100", "from 256 to 1048576"),
+        ("CHILD_MEMORY_MEGABYTES", "100", "from 128 to 1048576"),
         ("HTTP_PORT", "70000", "from 0 to 65535"),
         ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR"),
         ("LOG_FORMAT", "xml", "json or text"),

@@ -8,7 +8,6 @@ strangers uploaded), and it ends with its supervisor, however that ends.
 import contextlib
 import ctypes
 import os
-import resource
 import signal
 import socket
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import PurePosixPath
 
-from image_worker import cores, imaging, job, report, settings, storage, wire
+from image_worker import cores, imaging, job, memory, report, settings, storage, wire
 from image_worker.decoding import Limits
 from image_worker.errors import ConfigError, RejectedJob, TransientFailure
 from image_worker.presets import thumbnail
@@ -59,7 +58,7 @@ def _made(
     wanted = images.presets.chosen(work.presets) or (thumbnail(images.longest_side),)
     outputs = [work.output(preset) for preset in wanted]  # before any work: it may be refused
     photo = storage.read(images.input_dir, work.source, max_bytes=images.max_file_bytes)
-    limits = Limits(pixels=images.max_pixels)
+    limits = Limits(pixels=images.max_pixels, room=memory.room)
     rendered = imaging.render(photo, wanted, limits, describe=work.report)
     for output, rendition in zip(outputs, rendered.renditions, strict=True):
         storage.write(images.output_dir, output, rendition.data, sweeper=sweeper)
@@ -87,13 +86,6 @@ def die_with_parent() -> None:
         sys.exit(0)
 
 
-def limit_memory(most: int) -> None:
-    """Have allocations beyond fail, in this process and for good, instead of the whole pod."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
-
-
 def main() -> int:
     """Run until the supervisor hangs up."""
     die_with_parent()
@@ -114,7 +106,8 @@ def main() -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    limit_memory(images.memory_bytes)
+    memory.go_first()
+    memory.limit(memory.WITHOUT_LIMIT if images.memory_bytes is None else images.memory_bytes)
     sweeper = storage.Sweeper(images.job_timeout + SWEEP_MARGIN)
     with socket.socket(fileno=0) as stream:
         serve(stream, lambda raw: process(raw, images, sweeper))

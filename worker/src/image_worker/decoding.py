@@ -6,11 +6,12 @@ before its header allowed it.  It must not know presets, files or jobs.
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from PIL import (
+    AvifImagePlugin,
     GifImagePlugin,
     Image,
     ImageFile,
@@ -31,9 +32,10 @@ FORMATS = tuple(
         PngImagePlugin.PngImageFile,
         WebPImagePlugin.WebPImageFile,
         GifImagePlugin.GifImageFile,
+        AvifImagePlugin.AvifImageFile,
     )
 )
-MOVING = frozenset({"GIF", "WEBP"})  # several pictures in an MPO are no animation
+MOVING = frozenset({"GIF", "WEBP", "AVIF"})  # several pictures in an MPO are no animation
 DEPTH_16_TO_8 = 1 / 256
 ORIENTATION = 0x0112
 # What makes a picture upright, by its EXIF orientation; 1 is upright already.
@@ -50,6 +52,14 @@ FIRST_SIDEWAYS = 5  # from here on rows and columns change places
 ARTIST, COPYRIGHT = 0x013B, 0x8298
 MAX_OWNER_CHARACTERS = 1_000
 READ_BYTES = 1 << 20
+WEBP_HEADER_BYTES = 30
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # threads would run on cores that are not ours
+Size = tuple[int, int]
+Room = Callable[[], int | None]
+"""Says how many bytes of memory may still be taken; None is no limit."""
+TO_DECODE_PER_PIXEL = 8
+"""Decoders that are refused memory call the picture broken: with less, nobody can tell."""
 
 # Pillow's own limit warns first and raises at twice the figure; ours is checked here, once.
 Image.MAX_IMAGE_PIXELS = None
@@ -61,6 +71,7 @@ class Limits:
 
     pixels: int
     """Of all pictures of an animation together that would be decoded."""
+    room: Room = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +103,16 @@ def opened(data: bytes, limits: Limits, *, frames: int = 1) -> Iterator[Source]:
 
     Raises RejectedJob for whatever is not a photo we can and may decode.
     """
+    size, room = _webp_size(data), limits.room()
     try:
+        if size is not None:  # Pillow has the canvas made before it tells how large it is
+            _refuse_bombs(*size, limits, 1)
         with (
             warnings.catch_warnings(action="ignore"),  # about metadata that we throw away
             Image.open(io.BytesIO(data), formats=FORMATS) as image,
         ):
-            _refuse_bombs(image, limits, frames)
+            size = image.size
+            _refuse_bombs(*size, limits, min(frames, frames_in(image)) if frames > 1 else 1)
             image.decodermaxblock = READ_BYTES  # the bytes are in memory: fewer, larger bites
             yield Source(image, *_exif(image))
     except (RejectedJob, MemoryError):
@@ -108,7 +123,14 @@ def opened(data: bytes, limits: Limits, *, frames: int = 1) -> Iterator[Source]:
         ) from error
     except Exception as error:
         # Decoders raise what they like on hostile bytes: OSError, SyntaxError, ValueError,
-        # struct.error, IndexError.  The bytes are in memory, so all of them mean the same.
+        # struct.error, IndexError.  The bytes are in memory, so all of them mean the same,
+        # or that they got no memory.
+        if (
+            size is not None
+            and room is not None
+            and room < TO_DECODE_PER_PIXEL * size[0] * size[1]
+        ):
+            raise MemoryError(str(error)) from error
         raise RejectedJob("BrokenImage", f"the image cannot be decoded: {error}") from error
 
 
@@ -133,15 +155,35 @@ def frames_in(image: ImageFile.ImageFile) -> int:
     return int(getattr(image, "n_frames", 1)) if image.format in MOVING else 1
 
 
-def _refuse_bombs(image: ImageFile.ImageFile, limits: Limits, frames: int) -> None:
-    count = min(frames, frames_in(image)) if frames > 1 else 1
-    if image.width * image.height * count > limits.pixels:
+def _refuse_bombs(width: int, height: int, limits: Limits, count: int) -> None:
+    if width * height * count > limits.pixels:
         times = f" {count} times" if count > 1 else ""
         raise RejectedJob(
             "TooManyPixels",
-            f"the image has {image.width}x{image.height} pixels{times}; "
-            f"{limits.pixels} are the most",
+            f"the image has {width}x{height} pixels{times}; {limits.pixels} are the most",
         )
+
+
+def _webp_size(data: bytes) -> Size | None:
+    """Read the size from a WebP's header; None for anything else.
+
+    https://developers.google.com/speed/webp/docs/riff_container
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < WEBP_HEADER_BYTES:
+        return None
+    match data[12:16]:
+        case b"VP8X":
+            width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8 ":
+            width, height = (
+                int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28)
+            )
+        case _:
+            return None
+    return width, height
 
 
 def _exif(image: Image.Image) -> tuple[int, Image.Exif]:

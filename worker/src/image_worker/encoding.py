@@ -14,7 +14,16 @@ from image_worker.presets import Form, Preset
 AVIF_SPEED = 8  # 0 to 10; at 6, Pillow's own choice, a photo takes three times as long
 WEBP_EFFORT = 2  # 0 to 6; at 4, Pillow's own choice, twice as long for 2 % fewer bytes
 FORMATS = {Form.JPEG: "JPEG", Form.PNG: "PNG", Form.WEBP: "WEBP", Form.AVIF: "AVIF"}
+# Bytes, and bytes per pixel, measured and rounded up.  Refused memory, libaom may crash and
+# libwebp does not say why it failed: so it has to be there beforehand.
+MEMORY = {Form.WEBP: (8 << 20, 12), Form.AVIF: (16 << 20, 36)}
 assert AvifImagePlugin.SUPPORTED  # noqa: S101 (this Pillow is locked: a build without it is a mistake)
+
+
+def memory_needed(picture: Image.Image, preset: Preset) -> int:
+    """Return the bytes that have to be free, for encoders that do not fail well without."""
+    base, per_pixel = MEMORY.get(preset.form, (0, 0))
+    return base + per_pixel * picture.width * picture.height
 
 
 def encoded(picture: Image.Image, preset: Preset, owner: Image.Exif) -> bytes:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageSequence
 
-from image_worker import colour, encoding
-from image_worker.decoding import Limits, Source, drawable, frames_in, opened
+from image_worker import colour, crop, encoding
+from image_worker.decoding import Limits, Room, Source, drawable, frames_in, opened
 from image_worker.presets import Preset, Scale
 
 # Against decoding all and Lanczos both stay above an SSIM of 0.98: bicubic at any ratio, in two
@@ -69,7 +69,7 @@ def render(
         # The first picture is that of the stills, so they come before others are sought.
         for preset in sorted(presets, key=lambda p: _whole(full, p), reverse=True):
             if not (moving and preset.frames > 1):
-                made[preset.name] = _still(photo, full, preset)
+                made[preset.name] = _still(photo, full, preset, limits.room)
         look = colour.look(photo.whole(_fit(full, (LOOK_SIDE, LOOK_SIDE)))) if describe else None
         for preset in presets:
             if preset.name not in made:
@@ -105,9 +105,13 @@ class _Photo:
         return made
 
 
-def _still(photo: _Photo, full: Size, preset: Preset) -> Rendition:
+def _still(photo: _Photo, full: Size, preset: Preset, room: Room) -> Rendition:
     started = time.perf_counter()
-    picture = _cropped(photo.whole(_whole(full, preset)), preset)
+    whole = photo.whole(_whole(full, preset))
+    picture = crop.cut(whole, crop.box(whole, preset))
+    need, left = encoding.memory_needed(picture, preset), room()
+    if left is not None and left < need:
+        raise MemoryError(f"to encode it takes {need} bytes; {left} are left")
     data = encoding.encoded(picture, preset, photo.owner)
     return Rendition(preset, data, *picture.size, 1, _since(started))
 
@@ -117,11 +121,12 @@ def _animation(source: Source, full: Size, preset: Preset) -> Rendition:
     started = time.perf_counter()
     size = source.turned(_whole(full, preset))
     profile = source.image.info.get("icc_profile")
-    pictures, durations = [], []
+    pictures, durations, stays = [], [], None
     for frame in itertools.islice(ImageSequence.Iterator(source.image), preset.frames):
         small = _resized(drawable(frame.copy()), size)
         upright = source.upright(colour.in_srgb(small, profile))
-        pictures.append(_cropped(upright, preset))
+        stays = stays or crop.box(upright, preset)  # the same of all: what is shown must not jump
+        pictures.append(crop.cut(upright, stays))
         durations.append(int(frame.info.get("duration") or DEFAULT_FRAME_MILLISECONDS))
     data = encoding.animated(pictures, durations, preset, source.owner)
     return Rendition(preset, data, *pictures[0].size, len(pictures), _since(started))
@@ -141,24 +146,6 @@ def _fit(full: Size, box: Size) -> Size:
 def _cover(full: Size, box: Size) -> Size:
     scale = min(1.0, max(box[0] / full[0], box[1] / full[1]))
     return max(1, round(full[0] * scale)), max(1, round(full[1] * scale))
-
-
-def _cropped(image: Image.Image, preset: Preset) -> Image.Image:
-    """Cut off what stands over, where the preset's gravity lets go."""
-    width, height = min(image.width, preset.width), min(image.height, preset.height)
-    if (width, height) == image.size:
-        return image
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    words = preset.gravity.split("-")
-    if "left" in words:
-        left = 0
-    if "right" in words:
-        left = image.width - width
-    if "top" in words:
-        top = 0
-    if "bottom" in words:
-        top = image.height - height
-    return image.crop((left, top, left + width, top + height))
 
 
 def _resized(image: Image.Image, size: Size) -> Image.Image:

@@ -45,6 +45,8 @@ class Gravity(StrEnum):
     TOP_RIGHT = "top-right"
     BOTTOM_LEFT = "bottom-left"
     BOTTOM_RIGHT = "bottom-right"
+    ENTROPY = "entropy"
+    """Where there is the most to see: the greys of that part are the most varied."""
 
 
 class Form(StrEnum):

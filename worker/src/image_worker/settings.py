@@ -18,6 +18,7 @@ from image_worker.presets import Presets, parse_json
 from image_worker.presets import read as read_presets
 
 PREFIX = "WORKERPOOL_"
+CHILD_MEMORY = "CHILD_MEMORY_MEGABYTES"
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 MAX_PORT = 65535
 MAX_CORES = 4096
@@ -93,8 +94,9 @@ class ImageSettings:
     """A file with more is refused before it is read."""
     results_kept: int = 0
     """How many results the list of results keeps; with 0 there is none."""
-    memory_bytes: int = 1024 << 20
-    """A child that would take more address space fails its job; else the kernel kills it."""
+    memory_bytes: int | None = None
+    """A child that would take more address space fails its job; else the kernel kills it.
+    None is a share of what the container has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,7 @@ def _images(reader: _Reader) -> ImageSettings:
         presets=reader.parsed("PRESETS", "{}", Presets(), parse_json),
         presets_file=_path(reader.optional("PRESETS_FILE")),
         results_kept=reader.integer("RESULTS_KEPT", 0, least=0, most=1_000_000),
-        memory_bytes=reader.integer("CHILD_MEMORY_MEGABYTES", 1024, least=256, most=1 << 20) << 20,
+        memory_bytes=_megabytes(reader),
     )
 
 
@@ -249,6 +251,12 @@ def _cpu(reader: _Reader) -> CpuSettings:
     if (cpu.cores or 0) % cpu.threads_per_core:
         reader.mistake("CORES", f"is {cpu.cores}: write a multiple of THREADS_PER_CORE")
     return cpu
+
+
+def _megabytes(reader: _Reader) -> int | None:
+    if reader.optional(CHILD_MEMORY) is None:
+        return None
+    return reader.integer(CHILD_MEMORY, 0, least=128, most=1 << 20) << 20
 
 
 def _sentinels(reader: _Reader) -> Sentinels | None:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Mapping
 from random import Random
 
-from image_worker import machine, telemetry, wire
+from image_worker import machine, memory, telemetry, wire
 from image_worker.endpoints import Server
 from image_worker.evidence import Witness
 from image_worker.heart import Heart
@@ -18,7 +18,7 @@ from image_worker.keeper import CHILD_COMMAND, Keeper
 from image_worker.leases import Leases
 from image_worker.link import connect
 from image_worker.seating import Seating
-from image_worker.settings import Settings
+from image_worker.settings import CHILD_MEMORY, PREFIX, Settings
 from image_worker.worker import MARGIN_SECONDS, Stop, Worker
 
 ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -59,7 +59,12 @@ class Supervisor:
         self._witness = Witness(
             settings.cpu.policy, topology, machine.virtualisation(texts), clock
         )
-        self._workers = [self._worker(cpu) for cpu in self._seating.layout.slots]
+        slots = self._seating.layout.slots
+        self._child_memory = settings.images.memory_bytes or memory.share(
+            memory.granted(), len(slots)
+        )
+        self._child_environ[f"{PREFIX}{CHILD_MEMORY}"] = str(self._child_memory >> 20)
+        self._workers = [self._worker(cpu) for cpu in slots]
         self._heart = Heart(
             leases=self._leases("heart"),
             lease=settings.lease,
@@ -85,6 +90,7 @@ class Supervisor:
             queue=self._settings.keys.list,
             workers=[worker.id for worker in self._workers],
             http_port=server.port,
+            child_memory_megabytes=self._child_memory >> 20,
         )
         for worker in self._workers:
             worker.child.start()

@@ -1,0 +1,58 @@
+"""Render a file with ever more memory, each time in a process of its own, and say what came of it.
+
+`python -m support.scarce FILE FORM MEGABYTES...` prints one word per amount that is left. A fresh
+process, because one that has worked before has memory of its own to give.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from image_worker import memory
+from image_worker.decoding import Limits
+from image_worker.errors import RejectedJob
+from image_worker.imaging import render
+from image_worker.presets import Form, Preset
+
+SIDE = 1_500
+
+
+def outcome(data: bytes, form: Form, megabytes: int) -> str:
+    """Render with so much memory left."""
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    memory.limit(taken + (megabytes << 20))
+    try:
+        render(data, [Preset("a", SIDE, SIDE, form=form)], Limits(10**8, memory.room))
+    except MemoryError:
+        return "OutOfMemory"
+    except RejectedJob as error:
+        return f"{error.reason}:{error.sentence}".replace(" ", "_")
+    return "Rendered"
+
+
+def alone(data: bytes, form: Form, megabytes: int) -> str:
+    """Do it in a child, which may die of it."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.write(writer, outcome(data, form, megabytes).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answers:
+        answer = answers.read().decode()
+    status = os.waitpid(pid, 0)[1]
+    return answer if status == 0 else f"signal-{os.WTERMSIG(status)}"
+
+
+def main() -> None:
+    """Try each amount."""
+    file, form, *amounts = sys.argv[1:]
+    data = Path(file).read_bytes()
+    words = [alone(data, Form(form), int(megabytes)) for megabytes in amounts]
+    sys.stdout.write(" ".join(words) + "\n")
+
+
+if __name__ == "__main__":
+    main()
