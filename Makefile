@@ -51,6 +51,9 @@ bench-decisions: venv ## Waiting time and worker-hours against KEDA and Knative,
 bench-images: venv ## Photos per second and core, beside libvips and a naive Pillow
 	@PYTHONPATH=tests $(PY) tests/bench/images.py
 
+bench-cores: venv ## What a core of one's own is worth: one, two, four workers, a neighbour
+	@PYTHONPATH=tests $(PY) tests/bench/cores.py
+
 bench-jobs: venv .venv/.bench ## No-op jobs/s of one core, beside a bare BLPOP loop, RQ and Celery
 	@PYTHONPATH=tests $(PY) tests/bench/jobs.py
 
@@ -93,4 +96,4 @@ clean: ## Remove everything that was built
 	@$(PYTHON) -m localcluster clean
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down picture test unit contract integration cluster-test chaos fuzz-images bench-reaction bench-decisions bench-images check format venv lock packages programs images clean
+.PHONY: help up down picture test unit contract integration cluster-test chaos fuzz-images bench-reaction bench-decisions bench-images bench-cores check format venv lock packages programs images clean

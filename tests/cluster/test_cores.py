@@ -25,12 +25,29 @@ def test_each_process_of_an_exclusive_pool_has_a_core_of_its_own(
     assert affinities == [_granted(pod) for pod in pods], "kernel and kubelet disagree"
     assert all(cpu.isdecimal() for cpu in affinities), f"not one core each: {affinities}"
     assert len(set(affinities)) == 2
+    pinned = eventually(
+        lambda: _condition(pool, "CPUPinned", status="True"), pool.story, seconds=60, every=0.5
+    )
+    assert (
+        pinned["message"] == "2 of 2 workers that tell of their cores are pinned to a core each."
+    )
+    isolated = eventually(lambda: _condition(pool, "Isolated"), pool.story, seconds=60, every=0.5)
+    # This machine is shared with everything else that the tests run: that may well be seen.
+    assert isolated["reason"] in {"Undisturbed", "Crowded", "Stolen"}, isolated
 
     pool.apply(minReplicas=3)
     third = eventually(lambda: _unscheduled(pool), pool.story, seconds=30, every=0.2)
     assert "Insufficient cpu" in third
     assert pool.replicas() == 3
     assert sum(map(is_ready, pool.pods())) == 2
+
+
+def _condition(pool: PhotoPool, kind: str, *, status: str = "") -> Document | None:
+    """Return a condition of the pool, once workers have told of their cores."""
+    for condition in pool.status().get("conditions", []):
+        if condition["type"] == kind and condition["reason"] != "NoEvidence":
+            return condition if status in {"", condition["status"]} else None
+    return None
 
 
 def _affinity(pod: Document) -> str:

@@ -15,10 +15,12 @@ from workerpool_operator.errors import Unreadable
 from workerpool_operator.resource import Condition, Key, Pool
 
 FIELDS = (
-    *("namespace", "pool", "pod", "node", "affinity", "virtualisation"),
+    *("namespace", "pool", "pod", "node", "affinity", "virtualisation", "region"),
     *("stolen", "waited", "throttled", "switches_per_second", "migrations_per_second"),
 )
 """What is read of a worker's record, in this order."""
+WORDS = 7
+"""How many of them are words; figures follow."""
 SHARED_KERNEL = "container"
 STOLEN_MOST = 0.05
 """Of a core's time; beyond, other virtual machines slow the pool down so that people notice."""
@@ -56,6 +58,7 @@ class Report:
     cpus: frozenset[int] = frozenset()
     """Where it may run; empty if it does not tell."""
     virtualisation: str = ""
+    region: str = ""
     stolen: float | None = None
     """The part of its core's time that the hypervisor gave to others."""
     waited: float | None = None
@@ -107,8 +110,8 @@ class Survey:
 
 def parse(worker: str, values: Sequence[bytes | str | None]) -> Report:
     """Read a worker's record: the values of FIELDS."""
-    namespace, pool, pod, node, affinity, virtualisation = map(_word, values[:6])
-    stolen, waited, throttled, switches, migrations = map(_number, values[6:])
+    namespace, pool, pod, node, affinity, virtualisation, region = map(_word, values[:WORDS])
+    stolen, waited, throttled, switches, migrations = map(_number, values[WORDS:])
     return Report(
         worker=_word(worker),
         pool=Key(namespace, pool),
@@ -116,6 +119,7 @@ def parse(worker: str, values: Sequence[bytes | str | None]) -> Report:
         node=node,
         cpus=_cpus(affinity),
         virtualisation=virtualisation,
+        region=region,
         stolen=stolen,
         waited=waited,
         throttled=throttled,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from workerpool_operator import evidence
+from workerpool_operator import evidence, placement
 from workerpool_operator.decide import LOSS_HOLD
 from workerpool_operator.errors import ApplyFailed, Unreadable
 from workerpool_operator.evidence import Survey
@@ -16,6 +16,7 @@ from workerpool_operator.resource import (
     KIND,
     VERSION,
     Condition,
+    Pool,
     merge_conditions,
     timestamp,
 )
@@ -84,7 +85,7 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
                 _queue_reachable(situation),
                 _scaling_limited(situation),
                 _data_lost(situation, now),
-                *(evidence.conditions(record.pool, situation.survey) if record.pool else ()),
+                *(_of_workers(record.pool, situation.survey) if record.pool else ()),
             ],
             record.generation,
             now,
@@ -130,6 +131,12 @@ def _queue_reachable(situation: Situation) -> Condition:
             return Condition(kind, "True", "Connected", "The queue's length is known.")
         case None:
             return Condition(kind, "Unknown", "Starting", "The queue has not been read yet.")
+
+
+def _of_workers(pool: Pool, survey: Survey | Unreadable | None) -> list[Condition]:
+    """What follows from what the workers tell of themselves."""
+    region = placement.condition(pool, survey)
+    return [*evidence.conditions(pool, survey), *([region] if region else [])]
 
 
 def _scaling_limited(situation: Situation) -> Condition:

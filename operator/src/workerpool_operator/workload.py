@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from workerpool_operator.placement import REGION, required_regions
 from workerpool_operator.resource import GROUP, KIND, VERSION, Key, Pool
 
 CONTAINER = "worker"
@@ -190,6 +191,8 @@ def _environment(pool: Pool) -> list[Manifest]:
         plain["WORKERPOOL_CORES"] = str(pool.cpu.cores)
         plain["WORKERPOOL_THREADS_PER_CORE"] = str(pool.cpu.threads_per_core)
     fields = {"WORKERPOOL_POD": "metadata.name", "WORKERPOOL_NODE": "spec.nodeName"}
+    if required_regions(pool.template.get("spec") or {}) is not None:
+        fields["WORKERPOOL_REGION"] = f"metadata.labels['{REGION}']"  # empty before 1.35
     variables: list[Manifest] = [{"name": n, "value": v} for n, v in plain.items()]
     variables += [
         {"name": n, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}

@@ -148,7 +148,7 @@ def test_workers_outside_the_pods_are_counted_or_estimated() -> None:
 
 def test_a_record_is_read() -> None:
     values: list[bytes | None] = [
-        *(b"shop", b"images", b"images-worker-a", b"node-1", b"2", b"kvm"),
+        *(b"shop", b"images", b"images-worker-a", b"node-1", b"2", b"kvm", None),
         *(b"0.01", b"0.02", b"0", b"3", b"0"),
     ]
     assert parse("w0", values) == GOOD
@@ -167,13 +167,13 @@ def test_a_record_is_read() -> None:
     ],
 )
 def test_an_affinity_is_read_whoever_wrote_it(affinity: bytes | None, cpus: set[int]) -> None:
-    values = [b"shop", b"images", b"p", b"n", affinity, *[None] * 6]
+    values = [b"shop", b"images", b"p", b"n", affinity, *[None] * 7]
     assert parse("w", values).cpus == cpus
 
 
 @pytest.mark.parametrize("value", [b"nan", b"inf", b"-1", b"1e999", b"words", b"\xff", b""])
 def test_a_figure_that_is_none_is_unknown(value: bytes) -> None:
-    report = parse("w", [*[b"\n\xff"] * 6, *[value] * 5])
+    report = parse("w", [*[b"\n\xff"] * 7, *[value] * 5])
     assert report == Report("w", Key("", ""))
 
 

@@ -107,6 +107,7 @@ class Origin:
     pool: str | None
     pod: str | None
     node: str | None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             pool=reader.optional("POOL"),
             pod=reader.optional("POD"),
             node=reader.optional("NODE"),
+            region=reader.optional("REGION"),
         ),
         job_timeout=images.job_timeout,
         max_attempts=reader.integer("JOB_MAX_ATTEMPTS", 5, least=1, most=100),

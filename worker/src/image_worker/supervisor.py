@@ -189,6 +189,7 @@ class Supervisor:
             "pool": origin.pool or "",
             "pod": origin.pod or "",
             "node": origin.node or "",
+            "region": origin.region or "",
             "cpu": "" if worker.child.cpu is None else str(worker.child.cpu),
             "pid": str(worker.child.pid or ""),
             "started": self._started,

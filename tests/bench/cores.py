@@ -1,0 +1,269 @@
+"""What a core of one's own is worth: the real worker on real photos, pinned and not.
+
+    make bench-cores
+
+Five settings over the same two cores take turns, round by round: one pinned worker; two pinned
+workers; four unpinned processes; one pinned worker beside a process that never rests, on the
+other core and on its own.  Each is the real supervisor with its children, fed by a real Redis;
+the clock runs from the push to the last acknowledgement, with the children started before.
+
+Told of each: images per second of the wall's clock and of the children's CPU time, the 99th
+percentile of a job's time, and of one child per second: moves between cores, involuntary
+switches, and the part of its time that it waited for a core.  Ratios are medians of the rounds'
+ratios.  The last line is JSON, and says what it ran on and what others used of the machine: above
+FOREIGN_MOST the figures are noise and a warning stands beside them; `--strict` ends instead.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from bench.images import photo
+from image_worker import evidence, machine
+from support.queue_state import LIST, QueueState
+from support.redis_server import RedisServer
+from support.supervisor import COMMAND, Supervisor
+from support.waiting import eventually
+
+PHOTOS = 3
+"""12 megapixels each, with the statistics of natural pictures."""
+RUN_SECONDS = 240.0
+FOREIGN_MOST = 0.1
+"""Of the two cores, used by others than this benchmark."""
+BUSY = "while True: pass"
+HUNDRED = 100
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Workers on cores, and perhaps a neighbour."""
+
+    name: str
+    workers: tuple[tuple[int, ...], ...]
+    """The cores each supervisor is given."""
+    policy: str = "Exclusive"
+    neighbour: int | None = None
+    """The core that somebody else keeps busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One setting in one round."""
+
+    images_per_second: float
+    images_per_cpu_second: float
+    p99_milliseconds: float
+    switches_per_second: float
+    migrations_per_second: float
+    waited: float
+    foreign: float
+
+
+def settings(first: int, second: int) -> list[Setting]:
+    both = (first, second)
+    return [
+        Setting("one_pinned", ((first,),)),
+        Setting("two_pinned", (both,)),
+        Setting("four_unpinned", (both, both, both, both), policy="Shared"),
+        Setting("neighbour_other_core", ((first,),), neighbour=second),
+        Setting("neighbour_same_core", ((first,),), neighbour=first),
+    ]
+
+
+@contextmanager
+def noise(core: int | None) -> Iterator[list[int]]:
+    """Keep a core busy with something that never rests; yields who does."""
+    if core is None:
+        yield []
+        return
+    with subprocess.Popen(
+        ("taskset", "--cpu-list", str(core), sys.executable, "-c", BUSY)
+    ) as loop:
+        try:
+            yield [loop.pid]
+        finally:
+            loop.kill()
+
+
+def measure(
+    setting: Setting, server: RedisServer, photos: Mapping[str, bytes], jobs: int
+) -> Figures:
+    """Start the workers, push, look on, and end them."""
+    client = server.client()
+    client.flushall()
+    queue = QueueState(client)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "in").mkdir()
+        for name, data in photos.items():
+            (folder / "in" / name).write_bytes(data)
+        supervisors = []
+        for cores in setting.workers:
+            on_cores = ("taskset", "--cpu-list", ",".join(map(str, cores)), *COMMAND)
+            worker = Supervisor(server.url, folder, command=on_cores, cpu_policy=setting.policy)
+            supervisors.append(stack.enter_context(worker))
+        for worker in supervisors:
+            worker.await_ready()
+        wanted = 1 if setting.policy == "Shared" else len(setting.workers[0])
+        children = [
+            child
+            for worker in supervisors
+            for child in eventually(lambda w=worker: _all(w, wanted), "its children")  # type: ignore[misc]
+        ]
+        ours = [os.getpid(), server.pid, *children, *(worker.pid for worker in supervisors)]
+        ours += stack.enter_context(noise(setting.neighbour))
+        names = list(photos)
+        payloads = [json.dumps({"filename": names[n % len(names)]}) for n in range(jobs)]
+        before, began = look(children, ours), time.perf_counter()
+        client.rpush(LIST, *payloads)
+        await_done(queue, jobs)
+        seconds, after = time.perf_counter() - began, look(children, ours)
+        times = sorted(
+            line["milliseconds"]
+            for worker in supervisors
+            for line in worker.log
+            if "milliseconds" in line
+        )
+    each = seconds * len(children)
+    machine_seconds = (after.machine - before.machine) / TICKS
+    return Figures(
+        images_per_second=jobs / seconds,
+        images_per_cpu_second=jobs / max(after.children - before.children, 0.01),
+        p99_milliseconds=times[min(len(times) - 1, len(times) * 99 // HUNDRED)],
+        switches_per_second=(after.switches - before.switches) / each,
+        migrations_per_second=(after.migrations - before.migrations) / each,
+        waited=(after.waited - before.waited) / each,
+        foreign=max(0.0, machine_seconds - (after.ours - before.ours)) / (2 * seconds),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Counters at an instant."""
+
+    children: float
+    """CPU seconds."""
+    ours: float
+    machine: int
+    """Ticks in which any core was busy, or taken away."""
+    switches: int
+    migrations: int
+    waited: float
+
+
+def look(children: list[int], ours: list[int]) -> Look:
+    seen = [evidence.read(child, 0.0) for child in children]
+    user, nice, system, _, _, irq, soft, steal = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return Look(
+        children=sum(map(cpu_seconds, children)),
+        ours=sum(map(cpu_seconds, ours)),
+        machine=user + nice + system + irq + soft + steal,
+        switches=sum(one.switches or 0 for one in seen),
+        migrations=sum(one.migrations or 0 for one in seen),
+        waited=sum(one.waited or 0.0 for one in seen),
+    )
+
+
+def cpu_seconds(pid: int) -> float:
+    parts = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(parts[11]) + int(parts[12])) / TICKS
+
+
+def await_done(queue: QueueState, jobs: int) -> None:
+    deadline = time.monotonic() + RUN_SECONDS
+    while (done := queue.stats.get("done", 0)) < jobs:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{done} of {jobs} jobs after {RUN_SECONDS:g} s: {queue.stats}")
+        time.sleep(0.005)
+
+
+def _all(worker: Supervisor, wanted: int) -> list[int] | None:
+    children = worker.children()
+    return (
+        children if len(children) == wanted and len(worker.lines("is ready")) >= wanted else None
+    )
+
+
+def ratio(
+    runs: Mapping[str, list[Figures]], over: str, under: str, of: Callable[[Figures], float]
+) -> float:
+    pairs = zip(runs[over], runs[under], strict=True)
+    return round(statistics.median(of(a) / of(b) for a, b in pairs), 2)
+
+
+def report(runs: Mapping[str, list[Figures]]) -> dict[str, object]:
+    """Return medians of each setting, and ratios of the same round."""
+    words: dict[str, object] = {
+        "machine": {
+            "virtualisation": str(machine.virtualisation(machine.read_texts())),
+            "cores": len(os.sched_getaffinity(0)),
+            "load": [round(load, 2) for load in os.getloadavg()],
+        }
+    }
+    for name, rounds in runs.items():
+        words[name] = {
+            part.name: round(statistics.median(asdict(one)[part.name] for one in rounds), 3)
+            for part in fields(Figures)
+        }
+    speed = lambda one: one.images_per_second  # noqa: E731 (a name for the four lines below)
+    words["two_cores_speedup"] = ratio(runs, "two_pinned", "one_pinned", speed)
+    words["pinned_over_four_unpinned"] = ratio(runs, "two_pinned", "four_unpinned", speed)
+    words["p99_four_unpinned_over_pinned"] = ratio(
+        runs, "four_unpinned", "two_pinned", lambda one: one.p99_milliseconds
+    )
+    words["neighbour_on_the_other_core"] = ratio(runs, "neighbour_other_core", "one_pinned", speed)
+    words["neighbour_on_the_same_core"] = ratio(runs, "neighbour_same_core", "one_pinned", speed)
+    foreign = max(one.foreign for rounds in runs.values() for one in rounds)
+    words["foreign_most"] = round(foreign, 3)
+    words["quiet"] = foreign <= FOREIGN_MOST
+    return words
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--rounds", type=int, default=3)
+    words.add_argument("--jobs", type=int, default=120)
+    words.add_argument("--strict", action="store_true", help="end when others use the machine")
+    chosen = words.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("two cores are needed")
+    runs: dict[str, list[Figures]] = {}
+    photos = {f"{number}.jpg": photo(number) for number in range(PHOTOS)}
+    with RedisServer() as server:
+        for _ in range(chosen.rounds):
+            for setting in settings(*cores[:2]):
+                figures = measure(setting, server, photos, chosen.jobs)
+                runs.setdefault(setting.name, []).append(figures)
+                print(line(setting.name, figures), flush=True)
+                if chosen.strict and figures.foreign > FOREIGN_MOST:
+                    raise SystemExit("others use the machine: repeat this when it is quiet")
+    told = report(runs)
+    if not told["quiet"]:
+        print("WARNING: others used the machine meanwhile; these figures are noise", flush=True)
+    print(json.dumps(told))
+
+
+def line(name: str, one: Figures) -> str:
+    return (
+        f"{name:21} {one.images_per_second:6.1f} images/s"
+        f" {one.images_per_cpu_second:6.1f} per CPU s  p99 {one.p99_milliseconds:5.0f} ms"
+        f" {one.switches_per_second:7.1f} switches/s {one.migrations_per_second:6.1f} moves/s"
+        f" waited {one.waited:4.0%}  others {one.foreign:4.0%}"
+    )
+
+
+if __name__ == "__main__":
+    main()
