@@ -344,3 +344,13 @@ def condition(kind: str) -> dict[str, object]:
         "lastTransitionTime": "2026-01-02T03:04:05Z",
         "observedGeneration": 1,
     }
+
+
+def test_the_sample_of_a_target_is_accepted(api: ApiServer, namespace: str) -> None:
+    sample = ROOT / "manifests" / "targetref.yaml"
+
+    done = api.kubectl(
+        *("apply", "--dry-run=server", "--validate=strict", "-n", namespace, "-f"), sample
+    )
+
+    assert "created (server dry run)" in done.stdout

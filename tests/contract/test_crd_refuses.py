@@ -45,6 +45,38 @@ MISTAKES = {
         {"metadata.name": "a" * 53}, "metadata.name", "at most 52 characters"
     ),
     "no spec": one("spec", REMOVE, "Required value"),
+    # somebody else's Deployment
+    "a target without a name": one("spec.targetRef", {"kind": "Deployment"}, "Required value"),
+    "a target in another namespace": Mistake(
+        {"spec.targetRef": {"name": "shop/legacy"}},
+        "spec.targetRef.name",
+        "in the pool's own namespace",
+    ),
+    "a target that is no Deployment": Mistake(
+        {"spec.targetRef": {"kind": "StatefulSet", "name": "legacy"}},
+        "spec.targetRef.kind",
+        'supported values: "Deployment"',
+    ),
+    "a template for a target": Mistake(
+        {"spec.targetRef": {"name": "legacy"}, "spec.template": {"spec": {}}},
+        "spec.template",
+        "Change the Deployment itself",
+    ),
+    "cores for a target": Mistake(
+        {"spec.targetRef": {"name": "legacy"}, "spec.cpu.cores": 2},
+        "spec.cpu",
+        "Set the resources in the Deployment itself",
+    ),
+    "a share of a core for a target": Mistake(
+        {"spec.targetRef": {"name": "legacy"}, **SHARED},
+        "spec.cpu",
+        "Set the resources in the Deployment itself",
+    ),
+    "memory for a target": Mistake(
+        {"spec.targetRef": {"name": "legacy"}, "spec.memory": "1Gi"},
+        "spec.memory",
+        "Set the resources in the Deployment itself",
+    ),
     # the queue
     "no queue": one("spec.queue", REMOVE, "Required value"),
     "no list": one(LIST, REMOVE, "Required value"),
@@ -299,3 +331,17 @@ def causes(status: Document) -> list[dict[str, str]]:
         for cause in status["details"]["causes"]
         if "some validation rules were not checked" not in cause["message"]
     ]
+
+
+def test_a_pool_cannot_change_between_a_deployment_of_its_own_and_anothers(
+    api: ApiServer, namespace: str
+) -> None:
+    path = POOLS.replace("default", namespace)
+    assert api.request("POST", path, pool()).code == 201
+    change = {"spec": {"targetRef": {"name": "legacy"}}}
+    merge = "application/merge-patch+json"
+
+    answer = api.request("PATCH", f"{path}/images", change, content_type=merge)
+
+    assert answer.code == 422
+    assert "spec.targetRef cannot be added to a pool or taken away" in answer.message

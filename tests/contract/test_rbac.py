@@ -22,6 +22,7 @@ FOR_POOLS: Rights = {
     "workerpool.dev/workerpools/status": {"get", "patch", "update"},
     "apps/deployments": {"get", "list", "watch", "create", "patch"},
     "apps/deployments/scale": {"get", "patch"},
+    "autoscaling/horizontalpodautoscalers": {"list"},
     "/secrets": {"get"},
     "/events": {"create", "patch"},
     "events.k8s.io/events": {"create", "patch"},

@@ -94,6 +94,10 @@ collected by Kubernetes when the pool is gone. Pods are none of its business.
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [get, patch]
+# Who else scales a Deployment that a pool names in spec.targetRef.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list]
 # The credentials a pool names in spec.queue.redis.secretRef: read one by one, never listed.
 - apiGroups: [""]
   resources: [secrets]

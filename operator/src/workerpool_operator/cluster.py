@@ -103,6 +103,12 @@ class Cluster:
         """Return a Deployment."""
         return await self.request("GET", _path(_APPS, "deployments", key))
 
+    async def list_autoscalers(self, namespace: str) -> list[Document]:
+        """Return the HorizontalPodAutoscalers of a namespace."""
+        return await self._list(
+            "/apis/autoscaling/v2", "horizontalpodautoscalers", [namespace], {}
+        )
+
     async def create_deployment(self, key: Key, manifest: Document, replicas: int) -> Document:
         """Create a Deployment with `replicas`, and keep that count out of later applies.
 

@@ -6,6 +6,8 @@
     ├── Unreadable         a queue's length is unknown: hold the replicas, say so, try again
     └── ApplyFailed        the API server did not take a write: try again with backoff
         ├── Conflict       somebody else wrote first, or owns the object: observe again
+        │   └── TargetConflict   the Deployment of spec.targetRef has a master already
+        ├── TargetMissing  the Deployment of spec.targetRef does not exist
         ├── Forbidden      the operator lacks a right: condition and event, try again slowly
         ├── NotFound       the object is gone: treat it as deleted
         └── Throttled      the server asks for patience
@@ -51,6 +53,18 @@ class Conflict(ApplyFailed):
     """The object changed meanwhile, or belongs to somebody else."""
 
     reason = "DeploymentConflict"
+
+
+class TargetConflict(Conflict):
+    """Somebody else decides about the size of the Deployment that a pool is to scale."""
+
+    reason = "TargetConflict"
+
+
+class TargetMissing(ApplyFailed):
+    """The Deployment that a pool is to scale does not exist."""
+
+    reason = "TargetMissing"
 
 
 class Forbidden(ApplyFailed):

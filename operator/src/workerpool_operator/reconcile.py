@@ -40,6 +40,7 @@ from workerpool_operator.rollout import Rollout, complete
 from workerpool_operator.schedule import floor
 from workerpool_operator.settings import Settings
 from workerpool_operator.subscriptions import Subscriptions
+from workerpool_operator.targets import Targets
 from workerpool_operator.telemetry import Metrics
 from workerpool_operator.writer import Priority, Writer
 
@@ -94,6 +95,8 @@ class Reconciler:
         self.subscriptions = Subscriptions(self, credentials, timing)
         self.metrics = Metrics(self._gauges)
         self.writer = Writer(limit=settings.max_writes_in_flight, failed=self._write_failed)
+        self._targets = Targets(cluster, registry, self._target_found)
+        self._looking: asyncio.Task[None] | None = None
         self._events = Events(cluster, self.writer, clock, settings.pod_name)
 
     def start(self) -> None:
@@ -101,9 +104,12 @@ class Reconciler:
         self._registry.listen(self.pool_changed)
         for record in list(self._registry.pools):
             self.pool_changed(record.key)
+        self._looking = asyncio.create_task(self._targets.run(), name="targets")
 
     async def stop(self) -> None:
         """Stop reading, and finish the writes that are under way."""
+        if self._looking is not None:
+            self._looking.cancel()
         await self.subscriptions.close()
         await self.writer.close()
 
@@ -118,9 +124,9 @@ class Reconciler:
             state = None
         if record is None:
             return
+        edited = state is None or state.record.generation != record.generation
         if state is None:
             state = self._states[key] = self._begin(record)
-        edited = state.record.generation != record.generation
         if _dry_run(state.record) is not _dry_run(record):
             state.history, state.decision = NO_HISTORY, None  # what was pretended is not there
         if state.record is not record or state.manifest is None:
@@ -128,6 +134,8 @@ class Reconciler:
         self._follow(key, state)
         if edited:  # a new policy may call for ticks at once
             self.subscriptions.poke(key)
+        if edited and record.pool is not None and record.pool.target_deployment:
+            self._targets.poke()
         if _dry_run(record):
             state.rollout.close()
         elif record.pool is not None and state.manifest is not None:
@@ -231,7 +239,7 @@ class Reconciler:
     # --- the Deployment
 
     def _manifest(self, record: PoolRecord) -> Document | None:
-        if record.pool is None:
+        if record.pool is None or record.pool.target_deployment:
             return None
         return workload.deployment(
             record.pool,
@@ -248,6 +256,21 @@ class Reconciler:
         if created:
             self._events.tell(state.record, "Created", f"Created the Deployment {created}.")
 
+    def _target_found(self, key: Key, problem: ApplyFailed | None) -> None:
+        """Take in what is in the way of scaling somebody else's Deployment, or that nothing is."""
+        state = self._states.get(key)
+        if state is None:
+            return
+        before = state.troubles.pop("target", None)
+        if problem is not None:
+            state.troubles["target"] = problem
+            state.decision, state.scaling_to = None, None
+            self.writer.discard((key, "scale"))
+            if str(before) != str(problem):
+                self._events.tell(state.record, problem.reason, str(problem), warning=True)
+        self._decide(key, state, told=None)
+        self._report(key, state)
+
     # --- the scale
 
     def _decide(self, key: Key, state: _State, *, told: float | None) -> None:
@@ -257,6 +280,8 @@ class Reconciler:
         replicas = self._replicas(key, state, pool)
         if replicas is None:
             return
+        if "target" in state.troubles:
+            return  # its size is another's to decide
         now = self._clock()
         backlog = reading if isinstance(reading, Backlog) else None
         pace, loss = state.learnt.pace(now), state.learnt.loss
@@ -318,7 +343,7 @@ class Reconciler:
             # Somebody else wrote meanwhile: look at it, and decide anew.
             state.scaling_to = None
             body = await self._cluster.read_deployment(deployment.key)
-            self._registry.put_deployment(deployment_record(body))
+            self._registry.put_deployment(deployment_record(body), pool=key)
             return
         if told is not None:
             self.metrics.reaction.observe(asyncio.get_running_loop().time() - told)

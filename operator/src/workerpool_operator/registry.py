@@ -29,6 +29,8 @@ class PoolRecord:
     """What is wrong with it, if it is invalid."""
     status: Status = field(default_factory=lambda: MappingProxyType({}))
     """Its status as last seen."""
+    created: str = ""
+    """When it was made, as the API server writes it: of two such texts, the older is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,12 @@ class Registry:
             del self._pools[key]
             self._changed(key)
 
-    def put_deployment(self, record: DeploymentRecord) -> None:
-        """Keep `record` unless it is no pool's, or something newer is known already."""
-        pool = pool_key(record.key)
+    def put_deployment(self, record: DeploymentRecord, *, pool: Key | None = None) -> None:
+        """Keep `record` unless it is no pool's, or something newer is known already.
+
+        Whose it is, its name says; `pool` says it of one that is not the pool's own.
+        """
+        pool = pool or self._owner(record.key)
         if pool is None:
             return
         old = self._deployments.get(pool)
@@ -154,11 +159,12 @@ class Registry:
         """Take the answer to a scaling, ahead of the watch."""
         old = self._deployments.get(pool)
         if old is not None and old.version < version:
-            self.put_deployment(replace(old, replicas=replicas, version=version, updated=False))
+            new = replace(old, replicas=replicas, version=version, updated=False)
+            self.put_deployment(new, pool=pool)
 
     def drop_deployment(self, key: Key, version: int) -> None:
         """Forget a Deployment that was deleted at `version`."""
-        pool = pool_key(key)
+        pool = self._owner(key)
         if pool is None:
             return
         old = self._deployments.get(pool)
@@ -168,6 +174,14 @@ class Registry:
         if old is not None:
             del self._deployments[pool]
             self._changed(pool)
+
+    def _owner(self, deployment: Key) -> Key | None:
+        """Return whose Deployment goes by that name; a pool that scales another's has none."""
+        pool = pool_key(deployment)
+        record = self._pools.get(pool) if pool else None
+        if record is not None and record.pool is not None and record.pool.target_deployment:
+            return None
+        return pool
 
     def miss_deployment(self, pool: Key) -> None:
         """Forget a Deployment that the API server says does not exist."""
@@ -180,8 +194,8 @@ class Registry:
             del self._pools[key]
             self._changed(key)
         for record in list(self._deployments.values()):
-            pool = pool_key(record.key)
-            if record.key not in deployments and pool is not None:
+            pool = self._owner(record.key)
+            if record.key not in deployments and pool in self._deployments:
                 self.miss_deployment(pool)
         # The next list is taken after these deletions.
         self._gone_pools.clear()

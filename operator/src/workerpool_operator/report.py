@@ -61,6 +61,8 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
     elif decision:
         reason, message = str(decision.reason), decision.message
         message = f"dry run: {message}" if situation.dry_run else message
+    elif situation.trouble:
+        reason, message = situation.trouble.reason, str(situation.trouble)
     else:
         reason, message = "Starting", "The queue has not been read yet."
     scaled_at = situation.scaled_at
@@ -86,6 +88,7 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
                 _scaling_limited(situation),
                 _data_lost(situation, now),
                 *(_of_workers(record.pool, situation.survey) if record.pool else ()),
+                *_in_flight_known(situation),
             ],
             record.generation,
             now,
@@ -180,6 +183,30 @@ def change_document(before: int, decision: Decision, now: datetime) -> Document:
         "reason": str(decision.reason),
         "message": decision.message,
     }
+
+
+def _in_flight_known(situation: Situation) -> list[Condition]:
+    """Whether jobs that run are counted; of a Deployment that is not ours, nobody knows before."""
+    pool, backlog = situation.record.pool, situation.reading
+    if pool is None or not pool.target_deployment:
+        return []
+    kind = "InFlightKnown"
+    if isinstance(backlog, Backlog) and (backlog.workers or backlog.in_flight):
+        words = "The workers report what they work on, and keep their replicas meanwhile."
+        return [Condition(kind, "True", "WorkersReport", words)]
+    if (
+        not isinstance(backlog, Backlog)
+        or not situation.deployment
+        or not situation.deployment.ready
+    ):
+        words = "No worker is ready yet, so it is not known whether workers report."
+        return [Condition(kind, "Unknown", "NoWorkers", words)]
+    words = (
+        "No worker reports to this queue: a job that a worker took off the list is not seen any "
+        "more, and a scale-in may end its worker. Let spec.scaleDown.stabilizationSeconds be "
+        "longer than the longest job, or use workers that follow docs/protocol.md."
+    )
+    return [Condition(kind, "False", "NoWorkerReports", words)]
 
 
 def event_document(

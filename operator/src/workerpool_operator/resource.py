@@ -93,6 +93,8 @@ class Pool:
     """A PodTemplateSpec to start from."""
     dry_run: bool = False
     """Whether decisions are only told, and nothing is written to the Deployment."""
+    target_deployment: str = ""
+    """The Deployment to scale, if it is somebody else's; else the pool has one of its own."""
 
 
 def key_of(body: Mapping[str, Any]) -> Key:
@@ -115,7 +117,7 @@ def parse(body: Mapping[str, Any]) -> Pool:
     threads = max(1, cpu.get("threadsPerCore", 1).number())
     url, target = redis["url"], spec.get("target", DEFAULT_TARGET)
     drains, hurries = "drainSeconds" in target.mapping(), "maxWaitSeconds" in target.mapping()
-    template = spec.get("template", {})
+    template, foreign = spec.get("template", {}), spec.get("targetRef")
     _check_template(template)
     return Pool(
         key=key,
@@ -149,6 +151,7 @@ def parse(body: Mapping[str, Any]) -> Pool:
         job=Job(job["timeoutSeconds"].seconds(), job["maxAttempts"].number()),
         template=MappingProxyType(template.mapping()),
         dry_run=spec.get("dryRun", default=False).flag(),
+        target_deployment="" if foreign.value is None else foreign["name"].text(),
     )
 
 

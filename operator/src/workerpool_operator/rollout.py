@@ -20,10 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def complete(deployment: DeploymentRecord | None, pool: Pool) -> TypeGuard[DeploymentRecord]:
-    """Return whether the pool's own Deployment exists, made to its last step.
+    """Return whether there is a Deployment to scale: the pool's own, made to its last step.
 
     Until the last one (`Cluster.create_deployment`), scaling it would be undone by that step.
     """
+    if pool.target_deployment:
+        return deployment is not None and deployment.key.name == pool.target_deployment
     return deployment is not None and deployment.owner == pool.uid and bool(deployment.applied)
 
 

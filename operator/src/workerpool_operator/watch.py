@@ -29,11 +29,11 @@ def pool_record(body: Mapping[str, Any]) -> PoolRecord:
     """Return the record of a WorkerPool; one that cannot be parsed says why."""
     meta = body["metadata"]
     identity = key_of(body), str(meta["uid"]), version_of(body), int(meta["generation"])
-    status = dict(body.get("status") or {})
+    status, created = dict(body.get("status") or {}), str(meta.get("creationTimestamp") or "")
     try:
-        return PoolRecord(*identity, parse(body), status=status)
+        return PoolRecord(*identity, parse(body), status=status, created=created)
     except InvalidResource as error:
-        return PoolRecord(*identity, None, str(error), status)
+        return PoolRecord(*identity, None, str(error), status, created)
 
 
 class Watch:
