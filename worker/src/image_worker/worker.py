@@ -65,9 +65,7 @@ class Worker:
         self._max_attempts = max_attempts
         self._metrics = metrics
         self._count_done = metrics.series("image_worker_jobs_total", outcome="done").add
-        self._count_busy = metrics.series(
-            "image_worker_busy_seconds_total", cpu="any" if child.cpu is None else str(child.cpu)
-        ).add
+        self._count_busy = self._busy_on(child.cpu)
         self._count_running = metrics.series("image_worker_in_flight").add
         self._observe = metrics.histogram("image_worker_job_seconds").observe
         self._health = health
@@ -90,10 +88,6 @@ class Worker:
         return self._thread.native_id
 
     @property
-    def _cpu(self) -> str:
-        return "any" if self.child.cpu is None else str(self.child.cpu)
-
-    @property
     def held(self) -> str | None:
         """The lease to renew: of the running job, or of one whose ack is not through yet."""
         return self._held
@@ -101,6 +95,7 @@ class Worker:
     def settle(self, cpu: int | None, cpus: frozenset[int]) -> bool:
         """Have the child run on `cpu`, or on any of `cpus`; returns whether it ran elsewhere."""
         self.child.cpu = cpu
+        self._count_busy = self._busy_on(cpu)
         return self.child.lay(cpus)
 
     def start(self) -> None:
@@ -311,6 +306,10 @@ class Worker:
     def _token(self) -> str:
         """What the present claim is known by, however often it has to be sent."""
         return f"{self.id}-{self._claims}"
+
+    def _busy_on(self, cpu: int | None) -> Callable[[float], None]:
+        label = "any" if cpu is None else str(cpu)
+        return self._metrics.series("image_worker_busy_seconds_total", cpu=label).add
 
     def _promise(self, seconds: float) -> None:
         self._health.back_within(self.id, seconds)
