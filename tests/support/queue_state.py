@@ -27,6 +27,10 @@ class QueueState:
     def landed(self) -> list[bytes]:
         return list(self.client.lrange(f"{self.prefix}landing", 0, -1))
 
+    @property
+    def results(self) -> list[bytes]:
+        return list(self.client.lrange(f"{self.prefix}results", 0, -1))
+
     def members(self, key: str) -> dict[str, float]:
         """Return a sorted set: inflight, retry, dead or workers."""
         pairs = self.client.zrange(self.prefix + key, 0, -1, withscores=True)
@@ -65,8 +69,16 @@ class QueueState:
         self.client.eval(script, 1, self.prefix + key, self.now_ms - 1, member)
 
     @property
+    def lengths(self) -> tuple[int, int, int, int, int]:
+        """Return how many jobs wait, have landed, are due or will be, run, and are buried."""
+        with self.client.pipeline() as at_once:
+            at_once.llen(self.list).llen(f"{self.prefix}landing")
+            for key in ("retry", "inflight", "dead"):
+                at_once.zcard(self.prefix + key)
+            waiting, landed, retry, inflight, dead = at_once.execute()
+        return waiting, landed, retry, inflight, dead
+
+    @property
     def quiet(self) -> bool:
-        """Say that nothing waits, has landed, is due, or runs."""
-        return not (
-            self.waiting or self.landed or self.members("retry") or self.members("inflight")
-        )
+        """Say that nothing waits, is due, or runs."""
+        return not any(self.lengths[:4])

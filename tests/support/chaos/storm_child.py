@@ -1,0 +1,50 @@
+"""`storm_child.py <seconds its clock is off> <diary>`: the real decoding child, but for plans.
+
+It notes each run in the diary, and a job's plan may be to `die` or to `fail`.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from image_worker import child, settings, wire
+from support.chaos.diary import Diary
+from support.chaos.storm_supervisor import skew_wall_clock
+
+
+def process(raw: bytes, images: settings.ImageSettings, diary: Diary) -> wire.Outcome:
+    """Note, carry out the plan, do the job as the real child does, note."""
+    payload = json.loads(raw)
+    diary.begun(payload["filename"])
+    time.sleep(payload["dwell"])
+    match payload["plan"]:
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "fail":
+            return wire.Failed("Planned", "as planned")
+        case _:
+            pass
+    outcome = child.process(raw, images)
+    diary.ended(payload["filename"])
+    time.sleep(payload["dwell"])
+    return outcome
+
+
+def main() -> None:
+    """Serve as the real child does."""
+    child.die_with_parent()
+    skew_wall_clock(float(sys.argv[1]))
+    diary = Diary(Path(sys.argv[2]))
+    images = settings.read_images(os.environ)
+    with socket.socket(fileno=0) as stream:
+        child.serve(stream, lambda raw: process(raw, images, diary))
+
+
+if __name__ == "__main__":
+    main()
