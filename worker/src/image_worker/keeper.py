@@ -127,6 +127,11 @@ class Keeper:
         child = self._child
         return child.pid if child else None
 
+    def keeps(self, pid: int) -> bool:
+        """Say whether this is the present child, whose death is ours to see."""
+        with self._changed:
+            return self.pid == pid
+
     def lay(self, cpus: frozenset[int]) -> bool:
         """Bind the present child to these CPUs; returns whether it had to be moved."""
         child = self._child
@@ -194,9 +199,8 @@ class Keeper:
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
-            child = self._spawn()
-            with self._changed:
-                self._child = child
+            with self._changed:  # so that `keeps` knows every child from its first moment
+                child = self._child = self._spawn()
             # `stop` may have come between its look at the child and this one's birth.
             if self._stopping.is_set():
                 _hang_up(child.stream)

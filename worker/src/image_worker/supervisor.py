@@ -5,12 +5,11 @@ As process 1 of a container it also buries whatever orphans it is left with.
 """
 
 import logging
-import os
 import signal
 from collections.abc import Callable, Mapping
 from random import Random
 
-from image_worker import machine, memory, telemetry, wire
+from image_worker import machine, memory, orphans, telemetry, wire
 from image_worker.endpoints import Server
 from image_worker.evidence import Witness
 from image_worker.heart import Heart
@@ -134,21 +133,11 @@ class Supervisor:
             worker.join(deadline - self._clock())
 
     def _received(self) -> signal.Signals:
-        """Wait for a signal or a tick, and bury orphans; our children have their keepers."""
+        """Wait for a signal or a tick, and bury orphans; our children have keepers."""
         self._health.back_within("supervisor", TICK_SECONDS + MARGIN_SECONDS)
         received = signal.sigwait(SIGNALS)
-        self._bury_orphans()
+        orphans.bury(lambda pid: any(worker.child.keeps(pid) for worker in self._workers))
         return signal.Signals(received)
-
-    def _bury_orphans(self) -> None:
-        while True:
-            try:
-                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if dead is None or any(dead.si_pid == worker.child.pid for worker in self._workers):
-                return
-            os.waitpid(dead.si_pid, 0)
 
     def _worker(self, cpu: int | None) -> Worker:
         child = Keeper(
