@@ -6,6 +6,12 @@ import redis
 
 LIST = "queue:images"
 PREFIX = "{queue:images}:"
+# In one moment, so that no job is missed on its way from one to the other; a full Redis lets it.
+LENGTHS = """#!lua flags=no-writes
+local lengths = {redis.call('LLEN', KEYS[1]), redis.call('LLEN', KEYS[2])}
+for i = 3, #KEYS do lengths[i] = redis.call('ZCARD', KEYS[i]) end
+return lengths
+"""
 
 
 class QueueState:
@@ -71,11 +77,11 @@ class QueueState:
     @property
     def lengths(self) -> tuple[int, int, int, int, int]:
         """Return how many jobs wait, have landed, are due or will be, run, and are buried."""
-        with self.client.pipeline() as at_once:
-            at_once.llen(self.list).llen(f"{self.prefix}landing")
-            for key in ("retry", "inflight", "dead"):
-                at_once.zcard(self.prefix + key)
-            waiting, landed, retry, inflight, dead = at_once.execute()
+        keys = [
+            self.list,
+            *(self.prefix + key for key in ("landing", "retry", "inflight", "dead")),
+        ]
+        waiting, landed, retry, inflight, dead = self.client.eval(LENGTHS, len(keys), *keys)
         return waiting, landed, retry, inflight, dead
 
     @property

@@ -104,7 +104,7 @@ class Supervisor:
         """Return the log lines whose message contains these words."""
         return [line for line in list(self.log) if message in str(line["message"])]
 
-    def await_line(self, message: str, *, seconds: float = 15) -> dict[str, Any]:
+    def await_line(self, message: str, *, seconds: float = 60) -> dict[str, Any]:
         return eventually(
             lambda: self.lines(message),
             seconds=seconds,
