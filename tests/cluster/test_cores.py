@@ -42,6 +42,18 @@ def test_each_process_of_an_exclusive_pool_has_a_core_of_its_own(
     assert sum(map(is_ready, pool.pods())) == 2
 
 
+def test_a_pool_that_must_stay_in_a_region_says_that_it_does(make_pool: MakePool) -> None:
+    """Both nodes stand in the region `local`; the API server tells the pods so."""
+    here = {"key": "topology.kubernetes.io/region", "operator": "In", "values": ["local"]}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [here]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    pool = make_pool(minReplicas=1, maxReplicas=1, template={"spec": {"affinity": affinity}})
+    pool.await_ready(1)
+    inside = eventually(lambda: _condition(pool, "InRegion"), pool.story, seconds=60, every=0.5)
+    assert (inside["status"], inside["reason"]) == ("True", "Inside"), inside
+    assert inside["message"] == "All 1 workers that tell are in local."
+
+
 def _condition(pool: PhotoPool, kind: str, *, status: str = "") -> Document | None:
     """Return a condition of the pool, once workers have told of their cores."""
     for condition in pool.status().get("conditions", []):
