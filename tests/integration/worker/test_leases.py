@@ -744,6 +744,8 @@ def test_the_documented_rights_are_enough(server: RedisServer, queue: QueueState
         leases.release("w-2")
         claimed(leases, "w-3")
         leases.record("w", {"pod": "p"})
+        leases.admit("w-3", job_id="a", not_before_ms=0)
+        leases.finish(("lost", 0), job_id="a", kept=timedelta(1))
         leases.beat(["w"], ["w-3"])
         queue.expire("inflight", "w-3")
         leases.reap(blame_after_ms=0)

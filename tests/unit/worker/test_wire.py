@@ -12,12 +12,14 @@ OUTCOMES = [
     wire.Done("ü\n.jpg", 12, 3, 4, 5),
     wire.Rejected("BadJson", "no\nJSON"),
     wire.Failed("Storage", "disk full"),
+    wire.Asks("ü-1", None),
+    wire.Asks(None, 1_700_000_000_000),
 ]
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_an_outcome_survives_the_wire(outcome: wire.Outcome) -> None:
-    assert wire.decode_outcome(wire.encode(outcome)) == outcome
+def test_an_outcome_survives_the_wire(outcome: wire.Answer) -> None:
+    assert wire.decode_answer(wire.encode(outcome)) == outcome
 
 
 def test_ready_survives_the_wire() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import PurePosixPath
 
-from image_worker import cores, imaging, job, memory, report, settings, storage, wire
+from image_worker import cores, imaging, job, memory, report, settings, storage, terms, wire
 from image_worker.decoding import Limits
 from image_worker.errors import ConfigError, RejectedJob, TransientFailure
 from image_worker.presets import thumbnail
@@ -74,7 +74,16 @@ def serve(stream: wire.Stream, work: Callable[[bytes], wire.Outcome]) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         frames.send(wire.encode(ready))
         while True:
-            frames.send(wire.encode(work(frames.receive())))
+            body = frames.receive()
+            frames.send(wire.encode(_answer(body[:1], body[1:], work)))
+
+
+def _answer(word: bytes, raw: bytes, work: Callable[[bytes], wire.Outcome]) -> wire.Answer:
+    try:
+        asked = terms.asked(raw) if word == wire.LOOK else None
+    except RejectedJob as error:
+        return wire.Rejected(error.reason, error.sentence)
+    return asked or work(raw)
 
 
 def die_with_parent() -> None:

@@ -150,13 +150,26 @@ class Keeper:
         with self._changed:
             return self._changed.wait_for(self._is_ready, seconds)
 
-    def run(self, raw: bytes, timeout: timedelta) -> Result:
-        """Have the child do one job; returns within the timeout, or a little later."""
+    def run(self, raw: bytes, timeout: timedelta) -> Result | wire.Asks:
+        """Have the child do one job; returns within the timeout, or a little later.
+
+        What the job asks first comes back instead; `go_on` when it is granted.
+        """
+        return self._run(wire.LOOK + raw, timeout)
+
+    def go_on(self, raw: bytes, timeout: timedelta) -> Result:
+        """Have the child do a job that was granted what it asked for."""
+        result = self._run(wire.GO + raw, timeout)
+        if isinstance(result, wire.Asks):
+            raise TypeError("a child asked for what was granted")
+        return result
+
+    def _run(self, body: bytes, timeout: timedelta) -> Result | wire.Asks:
         child = self._child
         if child is None or child.ready is None:
             return NotStarted()
         with child.in_use:
-            return self._exchange(child, raw, timeout)
+            return self._exchange(child, body, timeout)
 
     def kill(self) -> None:
         """End the present child now; unless stopping, the next one starts at once."""
@@ -174,10 +187,10 @@ class Keeper:
                 child.kill()
         self._thread.join(DEATH_SECONDS)
 
-    def _exchange(self, child: _Child, raw: bytes, timeout: timedelta) -> Result:
+    def _exchange(self, child: _Child, body: bytes, timeout: timedelta) -> Result | wire.Asks:
         try:
             child.allow(timeout.total_seconds())
-            child.frames.send(raw)
+            child.frames.send(body)
         except TimeoutError:
             return self._killed(child)
         except OSError:
@@ -185,7 +198,7 @@ class Keeper:
             return NotStarted()
         try:
             # One read answers almost always, so the timeout of each is that of the whole.
-            outcome = wire.decode_outcome(child.frames.receive())
+            outcome = wire.decode_answer(child.frames.receive())
         except TimeoutError:
             return self._killed(child)
         except (EOFError, OSError):

@@ -41,6 +41,10 @@ class Keys:
         """Pods that are about to go: their workers get no more jobs."""
         return f"{self.prefix}retired"
 
+    def memory(self, job_id: str) -> str:
+        """Who has, or that somebody had, the job with this id."""
+        return f"{self.prefix}id:{job_id}"
+
     def record(self, worker: str) -> str:
         """What a worker tells of itself."""
         return f"{self.prefix}worker:{worker}"

@@ -26,6 +26,10 @@ MAX_CRASHES = 3
 """Crashes after which a job counts as poison."""
 MAX_SENTENCE_CHARACTERS = 500
 NOTHING_FINISHED = ("", 0)
+TWIN_WAITS = timedelta(seconds=5)
+"""Until a job is looked at again whose id another one in flight has."""
+HOLDER_KEPT = timedelta(days=2)
+"""Longer than any job may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,19 @@ class Leases:
         """Tell what a worker is."""
         pairs = [word for pair in fields.items() for word in pair]
         self._run("record", [self._keys.record(worker)], [_ms(RECORD_LIVES), *pairs])
+
+    def admit(self, lease: str, *, job_id: str | None, not_before_ms: int | None) -> str:
+        """Ask whether a job may be done now: `go`, `early`, `twin`, `duplicate` or `lost`."""
+        keys = [] if job_id is None else [self._keys.memory(job_id)]
+        when = "" if not_before_ms is None else not_before_ms
+        return _word(self._run("admit", keys, [lease, when, _ms(TWIN_WAITS), _ms(HOLDER_KEPT)]))
+
+    def finish(
+        self, finished: tuple[str, int], *, job_id: str, kept: timedelta, result: str = ""
+    ) -> bool:
+        """Acknowledge at once, and remember the id for so long; returns whether it was acked."""
+        keys = [self._keys.memory(job_id), self._keys.results]
+        return bool(self._run("finish", keys, [*finished, result, self._results_kept, _ms(kept)]))
 
     def fail(
         self, lease: str, *, reason: str, sentence: str, max_attempts: int, delay: timedelta

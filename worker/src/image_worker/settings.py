@@ -125,6 +125,8 @@ class Settings:
     lease: timedelta
     """A job whose worker is silent for this long belongs to others; one value per queue."""
     cpu: CpuSettings
+    ids_kept: timedelta
+    """For how long the id of a job that was done is remembered; zero: ids mean nothing."""
     http_port: int
     """Where health and metrics are served; 0 takes any free port."""
     log_level: str
@@ -156,6 +158,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         max_attempts=reader.integer("JOB_MAX_ATTEMPTS", 5, least=1, most=100),
         lease=reader.seconds("LEASE_SECONDS", 15, least=1, most=3_600),
         cpu=_cpu(reader),
+        ids_kept=reader.seconds("IDS_KEPT_SECONDS", 86_400, least=0, most=31_536_000),
         http_port=reader.integer("HTTP_PORT", 8081, least=0, most=MAX_PORT),
         log_level=reader.parsed("LOG_LEVEL", "INFO", "INFO", _log_level),
         log_format=reader.parsed("LOG_FORMAT", "json", LogFormat.JSON, _one_of(LogFormat)),

@@ -158,6 +158,7 @@ class Supervisor:
             health=self._health,
             clock=self._clock,
             chance=self._chance,
+            ids_kept=self._settings.ids_kept,
             pod=self._settings.origin.pod,
         )
 

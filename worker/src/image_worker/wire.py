@@ -1,8 +1,9 @@
 """What a supervisor and its decoding child say to each other, over one socket pair.
 
 Pure but for the socket it is handed.  A frame is four bytes of length, big-endian, then the
-body.  Down: a job's payload, opaque bytes that the supervisor never looks into, so that
-nothing a producer writes is parsed outside a child.  Up: one Ready, then one outcome per job.
+body.  Down: a word, then a job's payload, opaque bytes that the supervisor never looks into, so
+that nothing a producer writes is parsed outside a child.  Up: one Ready, then one outcome per
+job, or what the job asks first; then it comes down again with the word that it may be done.
 """
 
 import json
@@ -12,6 +13,10 @@ from typing import Final, Protocol
 
 _LENGTH: Final = struct.Struct(">I")
 MAX_FRAME_BYTES = 4 << 20  # payloads and outcomes are far smaller
+LOOK: Final = b"?"
+"""The word for a job that may ask for something before it is done."""
+GO: Final = b"!"
+"""The word for one that may be done whatever it asks."""
 _READ_BYTES: Final = 16 << 10  # a frame of usual size comes with a single read
 _from_json: Final = json.JSONDecoder().decode
 _to_json: Final = json.JSONEncoder().encode
@@ -61,9 +66,18 @@ class Failed:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """The job was not begun: it wants a time to come, or to be the only one with its id."""
+
+    id: str | None
+    not_before_ms: int | None
+
+
 Outcome = Done | Rejected | Failed
-_OUTCOMES: Final[dict[str, type[Outcome]]] = {
-    kind.__name__: kind for kind in (Done, Rejected, Failed)
+Answer = Outcome | Asks
+_ANSWERS: Final[dict[str, type[Answer]]] = {
+    kind.__name__: kind for kind in (Done, Rejected, Failed, Asks)
 }
 
 
@@ -107,7 +121,7 @@ class Frames:
         return part
 
 
-def encode(message: Ready | Outcome) -> bytes:
+def encode(message: Ready | Answer) -> bytes:
     """Write a message as JSON."""
     fields = {name: getattr(message, name) for name in message.__slots__}
     return _to_json({"is": type(message).__name__, **fields}).encode()
@@ -119,8 +133,8 @@ def decode_ready(body: bytes) -> Ready:
     return Ready(pid=fields["pid"], cpus=tuple(fields["cpus"]))
 
 
-def decode_outcome(body: bytes) -> Outcome:
-    """Read what became of a job."""
+def decode_answer(body: bytes) -> Answer:
+    """Read what became of a job, or what it asks first."""
     fields = _from_json(body.decode())
-    kind = _OUTCOMES[fields.pop("is")]
+    kind = _ANSWERS[fields.pop("is")]
     return kind(**fields)

@@ -8,9 +8,11 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from random import Random
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from image_worker import job, keeper, results, telemetry, wire
 from image_worker.backoff import Backoff
@@ -27,6 +29,13 @@ MARGIN_SECONDS = 30.0
 READY_SECONDS = 1.0
 RETIRED_SECONDS = 0.25
 """How soon a retired worker asks again: it may have been called back."""
+SET_ASIDE = {
+    "early": "it asks for a later time, and waits for that",
+    "twin": "another job with its id is being done; it waits for what comes of that",
+    "duplicate": "a job with its id was done; it is forgotten",
+    "lost": "others took it over before it was begun",
+}
+T = TypeVar("T")
 
 
 class Stop:
@@ -37,6 +46,13 @@ class Stop:
         """Claim nothing more; finish what runs."""
         self.hurried = threading.Event()
         """Time is up: children are killed, jobs handed back, answers not waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A job that was not begun: it comes too early, or somebody else does or did it."""
+
+    word: str
 
 
 class Worker:
@@ -54,6 +70,7 @@ class Worker:
         health: telemetry.Health,
         clock: Callable[[], float],
         chance: Random,
+        ids_kept: timedelta,
         pod: str | None = None,
     ) -> None:
         # Whoever knows a lease knows the pod that is at work on it.
@@ -63,6 +80,7 @@ class Worker:
         self._stop = stop
         self._job_timeout = job_timeout
         self._max_attempts = max_attempts
+        self._ids_kept = ids_kept
         self._metrics = metrics
         self._count_done = metrics.series("image_worker_jobs_total", outcome="done").add
         self._count_busy = self._busy_on(child.cpu)
@@ -76,6 +94,8 @@ class Worker:
         self._finished = NOTHING_FINISHED
         self._result = ""
         self._claim_unanswered = False
+        self._once: str | None = None
+        """The present job's id, if it shall be done only once."""
         self._retired = False
         self._trouble = Backoff(
             base_seconds=REDIS_BASE_SECONDS, cap_seconds=REDIS_CAP_SECONDS, chance=chance
@@ -181,9 +201,13 @@ class Worker:
         self._promise(self._job_timeout.total_seconds() + MARGIN_SECONDS)
         started = self._clock()
         self._count_running()
-        result = self._result_of(lease.raw)
+        result = self._result_of(lease)
         seconds = self._clock() - started
         self._count_running(-1)
+        if isinstance(result, SetAside):
+            self._held = None
+            self._tell_set_aside(lease, result)
+            return
         self._count_busy(seconds)
         self._observe(seconds)
         verdict = judge(
@@ -197,28 +221,65 @@ class Worker:
             self._finished = (lease.name, round(seconds * 1000))
             if isinstance(result, wire.Done):
                 self._result = results.entry(lease.job_id, result)
-            settled = None
+            settled = self._finish() if self._once is not None else None
         else:
             settled = self._settle(lease, verdict)
             self._held = None
         self._tell(lease, result, verdict, settled)
 
-    def _result_of(self, raw: bytes) -> keeper.Result:
+    def _result_of(self, lease: Lease) -> keeper.Result | SetAside:
+        self._once = None
         try:
-            job.refuse_oversize(raw)
+            job.refuse_oversize(lease.raw)
         except RejectedJob as error:
             return wire.Rejected(error.reason, error.sentence)
-        return self.child.run(raw, self._job_timeout)
+        answer = self.child.run(lease.raw, self._job_timeout)
+        if not isinstance(answer, wire.Asks):
+            return answer
+        self._once = answer.id if self._ids_kept else None
+        admit = partial(
+            self._leases.admit,
+            lease.name,
+            job_id=self._once,
+            not_before_ms=answer.not_before_ms,
+        )
+        word = self._told(admit)
+        if word is None:
+            return keeper.NotStarted()
+        if word != "go":
+            return SetAside(word)
+        self._promise(self._job_timeout.total_seconds() + MARGIN_SECONDS)
+        return self.child.go_on(lease.raw, self._job_timeout)
+
+    def _finish(self) -> str:
+        """Acknowledge a job with an id at once: that, and the id, are remembered together."""
+        assert self._once is not None  # noqa: S101  the caller looked
+        finish = partial(
+            self._leases.finish,
+            self._finished,
+            job_id=self._once,
+            kept=self._ids_kept,
+            result=self._result,
+        )
+        acked = self._told(finish)
+        if acked is None:
+            return "unsettled"  # it is acknowledged with the goodbye, if at all
+        self._settled(acked=acked)
+        return "done"
 
     def _settle(self, lease: Lease, verdict: Verdict) -> str:
-        """Tell Redis, until it listens or time is up; telling twice is harmless."""
+        return self._told(partial(self._put, lease.name, verdict)) or "unsettled"
+
+    def _told(self, call: Callable[[], T]) -> T | None:
+        """Tell Redis, until it listens or time is up (None); telling twice is harmless."""
         while True:
             self._promise(MARGIN_SECONDS)
             try:
-                answer = self._put(lease.name, verdict)
+                answer = call()
             except QueueUnavailable as error:
                 if self._stop.hurried.is_set():
-                    return "unsettled"
+                    return None
+                self._claim_unanswered = True
                 self._troubled(error)
             else:
                 self._trouble.reset()
@@ -313,6 +374,16 @@ class Worker:
 
     def _promise(self, seconds: float) -> None:
         self._health.back_within(self.id, seconds)
+
+    def _tell_set_aside(self, lease: Lease, aside: SetAside) -> None:
+        self._metrics.add("image_worker_jobs_total", outcome=aside.word)
+        telemetry.log(
+            logging.INFO,
+            SET_ASIDE[aside.word],
+            job=lease.job_id,
+            lease=lease.name,
+            outcome=aside.word,
+        )
 
     def _tell(
         self, lease: Lease, result: keeper.Result, verdict: Verdict, settled: str | None
