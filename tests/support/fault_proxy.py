@@ -4,6 +4,7 @@ async with FaultProxy(redis.port) as proxy:
     client = connect("127.0.0.1", proxy.port)
     proxy.stall()        # bytes are taken and go nowhere: a half-open connection
     proxy.flow()         # they arrive after all
+    proxy.strand()       # what is open now is half-open for ever; new connections are sound
     proxy.cut()          # connections end; new ones are let in
     proxy.refuse()       # connections end; new ones do, too
 """
@@ -64,6 +65,12 @@ class FaultProxy:
         """Take bytes, and hold them."""
         self._flows.clear()
 
+    def strand(self) -> None:
+        """Hold for ever what is said on the present connections."""
+        self._flows.clear()
+        self._flows = asyncio.Event()
+        self._flows.set()
+
     def flow(self) -> None:
         """Let everything through again."""
         self._flows.set()
@@ -98,10 +105,11 @@ class FaultProxy:
             pipe.add_done_callback(self._pipes.discard)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        flows = self._flows
         try:
             while chunk := await source.read(CHUNK):
-                held = not self._flows.is_set()
-                await self._flows.wait()
+                held = not flows.is_set()
+                await flows.wait()
                 sink.write(chunk)
                 await sink.drain()
                 if held:

@@ -4,6 +4,7 @@
     ├── ConfigError        a variable of the process is missing or wrong: exit 2 at start
     ├── InvalidResource    a WorkerPool that cannot be understood: condition, wait for an edit
     ├── Unreadable         a queue's length is unknown: hold the replicas, say so, try again
+    │   └── Moved          another node of the Cluster has it: ask that one
     └── ApplyFailed        the API server did not take a write: try again with backoff
         ├── Conflict       somebody else wrote first, or owns the object: observe again
         │   └── TargetConflict   the Deployment of spec.targetRef has a master already
@@ -40,6 +41,15 @@ class Unreadable(AutoscalerError):
     def __init__(self, message: str, *, reason: str = "Unreachable") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Moved(Unreadable):
+    """A queue belongs to another node of a Cluster; ``host`` is empty if that has no name."""
+
+    def __init__(self, message: str, *, host: str, port: int) -> None:
+        super().__init__(message, reason="Moved")
+        self.host = host
+        self.port = port
 
 
 class ApplyFailed(AutoscalerError):

@@ -1,6 +1,7 @@
 """Queue lengths: told by Redis the moment they change, read in bulk while they move.
 
-One `QueueReader` per endpoint, one connection per reader, however many pools:
+One `QueueReader` per endpoint, one connection (of a Cluster, one to each node) per reader, however
+many pools:
 
 - An idle queue is read once with `CLIENT TRACKING` on; Redis itself then reports the next change
   (an *invalidation*), so idle queues cost nothing.
@@ -23,8 +24,9 @@ from typing import NoReturn, Protocol
 from workerpool_operator.errors import ApplyFailed, NotFound, Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
+from workerpool_operator.nodes import Nodes
 from workerpool_operator.resource import Endpoint
-from workerpool_operator.tracking import Credentials, TrackingConnection
+from workerpool_operator.tracking import Credentials
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ class QueueReader:
         listener: Listener,
         credentials: CredentialSource,
         timing: Timing,
-        connector: Connector = TrackingConnection,
+        connector: Connector = Nodes,
     ) -> None:
         self.endpoint = endpoint
         self._listener = listener

@@ -18,15 +18,19 @@ from urllib.parse import urlsplit
 
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
+    MovedError,
     NoPermissionError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from workerpool_operator import census
-from workerpool_operator.errors import Unreadable
+from workerpool_operator.errors import Moved, Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 
@@ -305,6 +309,15 @@ def describe(error: BaseException, address: str) -> Unreadable:
                 "forbids the operator's user a command: grant what docs/protocol.md lists "
                 f"({words})"
             )
+        case MovedError():
+            remedy = "says that another node of the Cluster has the queue"
+            return Moved(f"Redis at {address} {remedy}", host=error.host, port=error.port)
+        case AskError() | TryAgainError():
+            reason = "SlotMoving"
+            remedy = "is moving the queue's slot to another node: it is read again in a moment"
+        case ClusterDownError():
+            reason = "ClusterDown"
+            remedy = f"belongs to a Cluster some of whose slots nobody serves ({words})"
         case BusyLoadingError():
             reason, remedy = "Loading", "is still loading its data"
         case ResponseError() if words.startswith("WRONGTYPE"):

@@ -101,6 +101,22 @@ async def proxy(stage: RedisStage) -> AsyncIterator[FaultProxy]:
         yield proxy
 
 
+# --- a network that forgets
+
+
+async def test_a_half_open_connection_is_found_by_asking_and_replaced(
+    ears: Ears, stage: RedisStage, proxy: FaultProxy
+) -> None:
+    """Redis' word of a change would never arrive, and nobody would ever say so."""
+    patient = Timing(tick=0.05, safety_poll=600, timeout=2)
+    async with reading(ears, proxy.redis_url, timing=patient):
+        for waiting in range(3):
+            await ears.until_read(waiting)
+            proxy.strand()
+            stage.client.rpush(QUEUE, b"{}")
+        await ears.until_read(3)
+
+
 # --- a server that goes away
 
 

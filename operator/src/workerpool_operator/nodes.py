@@ -1,0 +1,136 @@
+"""One Redis as a reader wants it: one connection to a server, or to a Cluster as many as it takes.
+
+A node of a Cluster answers for its own slots alone, and names the node that has another one's.
+Learns in this way who has which queue, and knows neither Redis' commands nor when to read.
+https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#redirection-and-resharding
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from workerpool_operator.errors import Moved, Unreadable
+from workerpool_operator.evidence import Survey
+from workerpool_operator.model import Backlog
+from workerpool_operator.tracking import Credentials, TrackingConnection
+
+MOST_REDIRECTIONS = 5
+"""Nodes that name another one in a row; more is a Cluster at odds with itself."""
+
+Invalidated = Callable[[Sequence[bytes] | None], None]
+T = TypeVar("T")
+Call = Callable[[TrackingConnection, Sequence[str]], Awaitable[Sequence[T]]]
+
+
+class Nodes:
+    """Connections to the nodes that have our queues; they end together."""
+
+    def __init__(self, url: str, credentials: Credentials, timeout: float) -> None:
+        self._url = url
+        self._credentials = credentials
+        self._timeout = timeout
+        self._links: dict[str, TrackingConnection] = {}
+        self._homes: dict[str, str] = {}
+        """Where a queue is, if not at the URL."""
+        self._invalidated: Invalidated = lambda _: None
+
+    @property
+    def tracking(self) -> bool:
+        """Whether all of them report changes."""
+        return all(link.tracking for link in self._links.values())
+
+    async def open(self, invalidated: Invalidated) -> None:
+        """Connect to the URL; to other nodes when they are named.
+
+        Raises:
+            Unreadable: it failed; nothing stays open.
+        """
+        self._invalidated = invalidated
+        await self._open(self._url)
+
+    async def close(self) -> None:
+        """End all connections."""
+        links = list(self._links.values())
+        self._links.clear()
+        await asyncio.gather(*(link.close() for link in links))
+
+    async def quiet(self, wake: asyncio.Event, seconds: float) -> None:
+        """Wait until `wake` is set, for `seconds` at most.
+
+        Raises:
+            Unreadable: a connection ended meanwhile; the others are of no use without it.
+        """
+        if len(self._links) == 1:
+            await self._links[self._url].quiet(wake, seconds)
+            return
+        waits = [asyncio.create_task(x.quiet(wake, seconds)) for x in self._links.values()]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def ping(self) -> None:
+        """Prove that all of them are still there."""
+        await asyncio.gather(*(link.ping() for link in self._links.values()))
+
+    async def read(self, queues: Sequence[str]) -> list[Backlog | Unreadable]:
+        """Return each queue's backlog from the node that has it; once known, in one round trip."""
+        known: dict[str, Backlog | Unreadable] = {}
+        asked = list(queues)
+        for _ in range(MOST_REDIRECTIONS):
+            known |= await self._at_home(asked, TrackingConnection.read)
+            asked = [queue for queue in asked if await self._moved(queue, known)]
+            if not asked:
+                break
+        return [known[queue] for queue in queues]
+
+    async def survey(self, queues: Sequence[str]) -> list[Survey | Unreadable]:
+        """Return what workers tell of themselves, from where the queues were read."""
+        told = await self._at_home(queues, TrackingConnection.survey)
+        return [told[queue] for queue in queues]
+
+    async def _at_home(self, queues: Sequence[str], call: Call[T]) -> dict[str, T]:
+        by_node: dict[str, list[str]] = {}
+        for queue in queues:
+            by_node.setdefault(self._homes.get(queue, self._url), []).append(queue)
+        answers = await asyncio.gather(
+            *(call(self._links[url], names) for url, names in by_node.items())
+        )
+        return {
+            queue: answer
+            for names, of_node in zip(by_node.values(), answers, strict=True)
+            for queue, answer in zip(names, of_node, strict=True)
+        }
+
+    async def _moved(self, queue: str, known: dict[str, Backlog | Unreadable]) -> bool:
+        """Connect to whom a queue's reading names, if it names one; else it is the reading."""
+        reading = known[queue]
+        if not isinstance(reading, Moved):
+            return False
+        home = self._node(self._homes.get(queue, self._url), reading)
+        try:
+            await self._open(home)
+        except Unreadable as error:
+            # The queues of the other nodes can be read without this one.
+            known[queue] = error
+            self._homes.pop(queue, None)
+            return False
+        self._homes[queue] = home
+        return True
+
+    async def _open(self, url: str) -> None:
+        if url not in self._links:
+            link = TrackingConnection(url, self._credentials, self._timeout)
+            await link.open(self._invalidated)
+            self._links[url] = link
+
+    def _node(self, asked: str, moved: Moved) -> str:
+        """Return the URL of the node that was named; one without a name is where we asked."""
+        host = moved.host or urlsplit(asked).hostname or ""
+        place = f"[{host}]" if ":" in host else host
+        return urlunsplit(urlsplit(self._url)._replace(netloc=f"{place}:{moved.port}"))
