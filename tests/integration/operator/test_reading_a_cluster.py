@@ -17,7 +17,7 @@ from workerpool_operator.resource import Endpoint
 from workerpool_operator.tracking import Credentials
 
 QUEUE = "queue:images"
-TIMING = Timing(tick=0.05, safety_poll=1, timeout=5)
+TIMING = Timing(tick=0.05, safety_poll=1, timeout=5, survey=0.1)
 DEADLINE_SECONDS = 60.0
 
 
@@ -101,7 +101,10 @@ async def test_queues_on_every_node_are_read_and_their_changes_told(
             await asyncio.to_thread(client.rpush, queue, *(b"{}" for _ in range(number)))
             await ears.until_waiting(queue, number)
         await ears.until(lambda: ears.told == set(queues))
+        for queue in queues:
+            await asyncio.to_thread(client.zadd, f"{{{queue}}}:workers", {"w": 2**52})
         await ears.until(lambda: set(ears.surveyed) == set(queues))
+        assert all(isinstance(survey, Survey) for survey in ears.surveyed.values())
 
 
 async def test_a_queue_whose_slot_moves_is_read_where_it_went(
