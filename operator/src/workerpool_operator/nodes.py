@@ -50,10 +50,13 @@ class Nodes:
         await self._open(self._url)
 
     async def close(self) -> None:
-        """End all connections."""
-        links = list(self._links.values())
-        self._links.clear()
-        await asyncio.gather(*(link.close() for link in links))
+        """End all connections, also if that is cancelled."""
+        if self._links:
+            _, link = self._links.popitem()
+            try:
+                await link.close()
+            finally:
+                await self.close()
 
     async def quiet(self, wake: asyncio.Event, seconds: float) -> None:
         """Wait until `wake` is set, for `seconds` at most.

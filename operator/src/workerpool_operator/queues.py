@@ -185,8 +185,10 @@ class QueueReader:
             await self._serve(connection)
         finally:
             surveying.cancel()
-            await asyncio.wait({surveying})
-            await connection.close()
+            try:
+                await asyncio.wait({surveying})
+            finally:
+                await connection.close()
 
     async def _survey(self, connection: Connection) -> None:
         """Ask the workers of every queue that has any, slowly, until the connection ends."""
