@@ -12,12 +12,15 @@ from workerpool_operator.evidence import FIELDS, Survey, parse
 SAMPLE = 64
 """Workers asked of one queue, drawn at random anew each time: a survey must stay cheap."""
 
+AT_ONCE = 16
+"""Records read in one round trip: while many answers are parsed, no change can be heard of."""
+
 Ask = Callable[[Sequence[Sequence[str | int]]], Awaitable[list[Any]]]
 """Sends commands in one piece and returns their answers; an answer may be Unreadable."""
 
 
 async def take(ask: Ask, prefixes: Sequence[str], now_ms: int) -> list[Survey | Unreadable]:
-    """Return a survey of each queue, named by the prefix of its keys; two round trips in all.
+    """Return a survey of each queue, named by the prefix of its keys; many small round trips.
 
     Raises:
         Unreadable: nothing can be asked.
@@ -37,7 +40,8 @@ async def take(ask: Ask, prefixes: Sequence[str], now_ms: int) -> list[Survey | 
         for prefix, workers in zip(prefixes, alive, strict=True)
         for worker in workers
     ]
-    records = iter(await ask(asked) if asked else ())
+    chunks = [asked[i : i + AT_ONCE] for i in range(0, len(asked), AT_ONCE)]
+    records = iter([answer for chunk in chunks for answer in await ask(chunk)])
     surveys: list[Survey | Unreadable] = []
     for count, some, names in zip(counts, members, alive, strict=True):
         told: list[tuple[str, Any]] = [(name, next(records)) for name in names]

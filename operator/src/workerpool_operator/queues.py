@@ -34,8 +34,8 @@ FIRST_REREAD_SECONDS = 0.01
 """After a change; doubled from reading to reading, up to a tick."""
 RECONNECT_SECONDS = (0.05, 5.0)
 """The first and the longest delay before another attempt to connect."""
-SURVEY_QUEUES = 16
-"""Queues whose workers are asked in one go: their answers are long."""
+SURVEY_QUEUES = 4
+"""Queues whose workers are asked in one go: in the meantime others get their turn."""
 PIPELINE_QUEUES = 500
 """Queues read in one round trip; larger pipelines would block other clients of the server."""
 

@@ -13,6 +13,7 @@ from support.redis_stage import RedisStage
 from support.shop import Shop
 from support.supervisor import COMMAND, Supervisor
 from support.waiting import eventually
+from workerpool_operator.census import SAMPLE
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
 
@@ -46,11 +47,7 @@ def start(stage: RedisStage, tmp_path: Path) -> Iterator[Start]:
 
 async def test_a_real_worker_is_surveyed(stage: RedisStage, start: Start) -> None:
     start(QUEUE, namespace="shop", pool="images", pod="images-worker-a", node="node-1")
-    connection = stage.connection()
-    await connection.open(Heard())
-    (survey,) = await connection.survey([QUEUE])
-    await connection.close()
-    assert isinstance(survey, Survey)
+    survey = await survey_of(stage)
     (report,) = survey.reports
     assert (survey.workers, report.pod, report.node) == (1, "images-worker-a", "node-1")
     assert report.cpus == {CPU}
@@ -66,6 +63,28 @@ async def test_a_survey_without_the_right_to_it_says_what_to_grant(stage: RedisS
     assert isinstance(answer, Unreadable)
     assert answer.reason == "PermissionDenied"
     assert "docs/protocol.md" in str(answer)
+
+
+@pytest.mark.parametrize("workers", [1, SAMPLE, SAMPLE + 10])
+async def test_all_workers_are_asked_and_of_very_many_a_sample(
+    stage: RedisStage, workers: int
+) -> None:
+    deadline = (stage.client.time()[0] + 3600) * 1000
+    for number in range(workers):
+        stage.client.zadd("{queue:images}:workers", {f"w{number}": deadline})
+        stage.client.hset(f"{{queue:images}}:worker:w{number}", "affinity", str(number))
+    survey = await survey_of(stage)
+    assert (survey.workers, len(survey.reports)) == (workers, min(workers, SAMPLE))
+    assert all(report.cpus == {int(report.worker[1:])} for report in survey.reports)
+
+
+async def survey_of(stage: RedisStage) -> Survey:
+    connection = stage.connection()
+    await connection.open(Heard())
+    (survey,) = await connection.survey([QUEUE])
+    await connection.close()
+    assert isinstance(survey, Survey)
+    return survey
 
 
 async def test_a_worker_that_vanished_is_not_asked(stage: RedisStage) -> None:

@@ -64,8 +64,9 @@ class Witness:
             return self._said.get(worker, {})
         try:
             seen = read(pid, now)
-        except OSError:
-            return self._said.get(worker, {})  # it has just ended; the next one is coming
+        except (OSError, ValueError):
+            # It has just ended, or this kernel writes something else; the heart must go on.
+            return self._said.get(worker, {})
         self._seen[worker] = seen
         self._said[worker] = self._constant(seen) | rates(before, seen)
         return self._said[worker]
