@@ -48,6 +48,9 @@ bench-reaction: venv ## RPUSH to spec.replicas, in milliseconds, beside a bare P
 bench-decisions: venv ## Waiting time and worker-hours against KEDA and Knative, simulated
 	@$(PY) tests/bench/decisions.py
 
+bench-decide: venv ## Microseconds of one decision, on 5,000 pools
+	@$(PY) tests/bench/decide.py
+
 bench-images: venv ## Photos per second and core, beside libvips and a naive Pillow
 	@PYTHONPATH=tests $(PY) tests/bench/images.py
 
@@ -96,4 +99,4 @@ clean: ## Remove everything that was built
 	@$(PYTHON) -m localcluster clean
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down picture test unit contract integration cluster-test chaos fuzz-images bench-reaction bench-decisions bench-images bench-cores check format venv lock packages programs images clean
+.PHONY: help up down picture test unit contract integration cluster-test chaos fuzz-images bench-reaction bench-decisions bench-decide bench-images bench-cores check format venv lock packages programs images clean

@@ -19,6 +19,7 @@ from workerpool_operator.decide import NO_HISTORY, decide
 from workerpool_operator.errors import ApplyFailed, Conflict, NotFound, NotLeading, Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.learn import NOTHING, Learnt, learn
+from workerpool_operator.meter import Meter
 from workerpool_operator.model import Backlog, Decision, History, Observation, Reason
 from workerpool_operator.notices import Clock, Events, StatusBoard
 from workerpool_operator.queues import CredentialSource, Timing
@@ -93,7 +94,8 @@ class Reconciler:
             settings.survey_seconds,
         )
         self.subscriptions = Subscriptions(self, credentials, timing)
-        self.metrics = Metrics(self._gauges)
+        self.metrics = Metrics(self._figures)
+        self._meter = Meter()
         self.writer = Writer(limit=settings.max_writes_in_flight, failed=self._write_failed)
         self._targets = Targets(cluster, registry, self._target_found)
         self._looking: asyncio.Task[None] | None = None
@@ -140,6 +142,7 @@ class Reconciler:
             state.rollout.close()
         elif record.pool is not None and state.manifest is not None:
             state.rollout.ensure(record.pool, state.manifest)
+        self._measure(key, record)
         self._decide(key, state, told=None)
         self._report(key, state)
 
@@ -230,6 +233,7 @@ class Reconciler:
         state.board.close()
         state.rollout.close()
         self.writer.discard((key, "scale"))
+        self._meter.drop(key)
         for reason in Reason:
             with suppress(KeyError):
                 self.metrics.decisions.remove(key.namespace, key.name, str(reason))
@@ -404,14 +408,26 @@ class Reconciler:
         state.troubles[kind] = error
         self._report(key, state)
 
-    def _gauges(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
-        gauges = {}
+    def _measure(self, key: Key, record: PoolRecord) -> None:
+        """Have the meter run at the rate of what is asked for now."""
+        deployment, pool = self._registry.deployment(key), record.pool
+        now, workers, cores = asyncio.get_running_loop().time(), 0, 0.0
+        if pool is not None and complete(deployment, pool):
+            workers = deployment.replicas * pool.policy.workers_per_replica
+            cores = deployment.replicas * pool.cpu.requested
+        self._meter.set(key, now, workers=workers, cores=cores)
+
+    def _figures(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
+        now, price = asyncio.get_running_loop().time(), self._settings.price_per_core_hour
+        figures = {}
         for key, state in self._states.items():
             values: dict[str, float] = {"queue_reachable": isinstance(state.reading, Backlog)}
             if isinstance(state.reading, Backlog):
                 values["waiting"] = state.reading.waiting
                 values["due"] = state.reading.due
                 values["in_flight"] = state.reading.in_flight
+                wait = state.learnt.pace(self._clock()).oldest_wait
+                values["oldest_wait_seconds"] = wait.total_seconds() if wait else 0.0
             if state.decision is not None:
                 values["desired_replicas"] = state.decision.desired
             deployment = self._registry.deployment(key)
@@ -420,8 +436,13 @@ class Reconciler:
                 values["ready_replicas"] = deployment.ready
             if isinstance(state.survey, Survey):
                 values.update(evidence.gauges(key, state.survey))
-            gauges[(key.namespace, key.name)] = values
-        return gauges
+            used = self._meter.read(key, now)
+            values["worker_seconds"] = used.worker_seconds
+            values["core_seconds"] = used.core_seconds
+            if price:
+                values["cost"] = used.core_seconds / 3600 * price
+            figures[(key.namespace, key.name)] = values
+        return figures
 
 
 def _dry_run(record: PoolRecord) -> bool:

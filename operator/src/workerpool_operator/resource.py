@@ -64,6 +64,14 @@ class Cpu:
         """The policy's name in the resource."""
         return "Shared" if self.cores is None else "Exclusive"
 
+    @property
+    def requested(self) -> float:
+        """Cores that one pod asks for."""
+        if self.cores is not None:
+            return float(self.cores)
+        request = self.request or "0"
+        return float(request.removesuffix("m")) / (1000 if request.endswith("m") else 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -3,11 +3,11 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -90,6 +90,7 @@ class Metrics:
 
 POOL_GAUGES = {
     "waiting": "Jobs on the list that no worker has claimed.",
+    "oldest_wait_seconds": "How long the job at the head of the list has waited, as estimated.",
     "due": "Failed jobs whose next attempt is due.",
     "in_flight": "Jobs claimed by a worker and not finished.",
     "desired_replicas": "Worker pods the operator wants.",
@@ -106,22 +107,29 @@ POOL_GAUGES = {
     "involuntary_switches_per_second": "Worst rate at which a worker had to yield its core.",
     "core_migrations_per_second": "Worst rate at which a worker was moved to another core.",
 }
+POOL_COUNTERS = {
+    "worker_seconds": "Worker processes asked for, times the seconds they were.",
+    "core_seconds": "Cores asked for, times the seconds they were.",
+    "cost": "What these cores cost at the operator's price per core-hour.",
+}
 
 
 class _PoolCollector(Collector):
     def __init__(self, pools: Callable[[], Mapping[tuple[str, str], PoolGauges]]) -> None:
         self._pools = pools
 
-    def collect(self) -> list[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         pools = self._pools()
-        families = []
-        for name, words in POOL_GAUGES.items():
-            family = GaugeMetricFamily(f"workerpool_{name}", words, labels=["namespace", "pool"])
-            for labels, gauges in pools.items():
-                if name in gauges:
-                    family.add_metric(labels, gauges[name])
-            families.append(family)
-        return families
+        for kind, metrics in (
+            (GaugeMetricFamily, POOL_GAUGES),
+            (CounterMetricFamily, POOL_COUNTERS),
+        ):
+            for name, words in metrics.items():
+                family = kind(f"workerpool_{name}", words, labels=["namespace", "pool"])
+                for labels, figures in pools.items():
+                    if name in figures:
+                        family.add_metric(labels, figures[name])
+                yield family
 
 
 Check = Callable[[], str | None]

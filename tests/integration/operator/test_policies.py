@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.operator_process import OperatorProcess
 from support.redis_stage import RedisStage, redis_stage
 from support.shop import Shop
 from support.waiting import eventually
@@ -204,3 +205,22 @@ def test_describe_shows_the_last_ten_changes_the_newest_first(
     assert history[0]["message"] == "12 waiting at 1 per replica ask for 12: 12 replicas"
     described = shop.api.kubectl("describe", "wp", "images", "--namespace", shop.namespace).stdout
     assert described.index("12 waiting at 1 per replica") < described.index("5 waiting at 1")
+
+
+def test_what_a_pool_uses_and_how_long_its_jobs_wait_are_metrics(
+    shop: Shop, stage: RedisStage, operator: OperatorProcess
+) -> None:
+    def figure(name: str) -> float:
+        labels = f'{{namespace="{shop.namespace}",pool="images"}}'
+        return operator.metrics().get(f"workerpool_{name}{labels}", -1.0)
+
+    shop.add(cpu={"policy": "Exclusive", "cores": 2})
+    shop.await_condition("QueueReachable", "True", "Connected")
+    assert figure("worker_seconds_total") == figure("core_seconds_total") == 0
+    assert figure("oldest_wait_seconds") == 0
+    stage.client.rpush(shop.queue(), *JOBS[:20])
+    shop.await_replicas(2)
+
+    eventually(lambda: figure("oldest_wait_seconds") > 0.5, "a wait")
+    eventually(lambda: figure("worker_seconds_total") > 4, "work")  # two pods of two workers
+    assert figure("cost_total") == -1.0, "nobody said a price"

@@ -81,7 +81,8 @@ def test_every_metric_is_explained() -> None:
     text = Metrics(dict).text().decode()
 
     counted = ("decision_total", "write_failures_total", "reaction_seconds")
-    for name in (*telemetry.POOL_GAUGES, *counted):
+    totals = (f"{name}_total" for name in telemetry.POOL_COUNTERS)
+    for name in (*telemetry.POOL_GAUGES, *totals, *counted):
         assert f"# HELP workerpool_{name} " in text
 
 
