@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from workerpool_cli.arguments import Parser
-from workerpool_cli.commands import dead, drain, push, status
+from workerpool_cli.commands import dead, drain, push, simulate, status
 from workerpool_cli.console import Console
 from workerpool_cli.errors import CliError, Exit
 from workerpool_cli.session import World
@@ -32,6 +32,7 @@ examples:
   workerpool status images --watch                 see the queue, the workers, the pool
   workerpool dead requeue --reason Timeout --since 2h
   workerpool drain images -n shop                  before maintenance
+  workerpool simulate jobs.csv --advise 20         which target keeps a p95 wait of 20 s
 
 `workerpool COMMAND --help` explains each command. The queue is found by a pool's name (through
 your kubectl), by --redis-url, or by WORKERPOOL_REDIS_URL."""
@@ -45,6 +46,8 @@ def main(words: Sequence[str], world: World, program: str = "workerpool") -> int
     """Run one command; returns the exit code."""
     parser = _parser(program)
     try:
+        if next(iter(words), "") == simulate.NAME:
+            return simulate.run(words[1:], program)
         options = parser.parse_args(words)
         done: Exit = options.run(options, world)
     except CliError as error:
@@ -92,7 +95,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser = Parser(prog=program, description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (push, status, dead, drain):
+    for command in (push, status, dead, drain, simulate):
         command.add(commands)
     return parser
 

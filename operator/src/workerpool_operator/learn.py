@@ -5,8 +5,9 @@ figures are made to shrug at what should not move a fleet:
 
 - One batch is no rate. Arrivals are counted in buckets of `BUCKET`, and the rate is the median
   of the last `BUCKETS`: a burst fills one or two of them, silence empties them one by one.
-- One slow job is no trend. The mean job time moves with a half-life of `HALF_LIFE_JOBS` jobs,
-  and no reading counts as more than `OUTLIER` times, or less than that part of, what is known.
+- One slow job is no trend. The mean job time is a plain mean at first and then moves with a
+  half-life of `HALF_LIFE_JOBS` jobs; no reading counts as more than `OUTLIER` times, or less
+  than that part of, what is known.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ from workerpool_operator.model import Backlog, Loss, Pace
 
 BUCKET = timedelta(seconds=5)
 BUCKETS = 12
-HALF_LIFE_JOBS = 20
+HALF_LIFE_JOBS = 100
+"""Fewer make the mean tremble with every slow job, and a window keeps each tremble's peak."""
 OUTLIER = 5.0
 ARRIVALS_KEPT = 64
 """Marks kept to tell a waiting job's age; beyond it, neighbours merge into the older one."""
@@ -37,6 +39,8 @@ class Learnt:
 
     job_seconds: float | None = None
     """Mean time one job keeps one worker busy."""
+    jobs: int = 0
+    """How many jobs that mean has seen."""
     arrived: int = 0
     """Jobs that arrived since the first reading."""
     bucket_at: datetime | None = None
@@ -72,6 +76,7 @@ def learn(learnt: Learnt, at: datetime, backlog: Backlog) -> Learnt:
         marks = (Mark(at, backlog.waiting),) if backlog.waiting else ()
         return Learnt(
             job_seconds=learnt.job_seconds,
+            jobs=learnt.jobs,
             arrived=backlog.waiting,
             bucket_at=at,
             buckets=(0,),
@@ -83,7 +88,7 @@ def learn(learnt: Learnt, at: datetime, backlog: Backlog) -> Learnt:
     arrivals = max(0, backlog.known + finished - before.known)
     learnt = _fill(learnt, at, arrivals)
     learnt = _mark(learnt, at, arrivals, backlog)
-    return replace(learnt, job_seconds=_job_seconds(learnt, before, backlog), last=backlog)
+    return replace(_time_jobs(learnt, before, backlog), last=backlog)
 
 
 def _loss(before: Backlog | None, at: datetime, backlog: Backlog) -> Loss | None:
@@ -134,18 +139,19 @@ def _mark(learnt: Learnt, at: datetime, arrivals: int, backlog: Backlog) -> Lear
     return replace(learnt, marks=tuple(marks))
 
 
-def _job_seconds(learnt: Learnt, before: Backlog, backlog: Backlog) -> float | None:
-    """Return the mean job time after the jobs done between two readings.
+def _time_jobs(learnt: Learnt, before: Backlog, backlog: Backlog) -> Learnt:
+    """Take the jobs done between two readings into the mean job time.
 
-    An exponentially weighted mean by jobs, not by time: idle hours teach nothing.
+    An exponentially weighted mean by jobs, not by time: idle hours teach nothing. As long as few
+    jobs were seen each counts alike, so that the first one is not believed for long.
     """
     jobs = backlog.done - before.done
     if jobs <= 0:
-        return learnt.job_seconds
+        return learnt
     seconds = (backlog.busy - before.busy).total_seconds() / jobs
-    known = learnt.job_seconds
-    if known is None:
-        return seconds
-    seconds = min(max(seconds, known / OUTLIER), known * OUTLIER)
-    weight: float = 1 - 0.5 ** (jobs / HALF_LIFE_JOBS)
-    return known + (seconds - known) * weight
+    known, seen = learnt.job_seconds, learnt.jobs + jobs
+    if known is not None:
+        seconds = min(max(seconds, known / OUTLIER), known * OUTLIER)
+        weight: float = max(jobs / seen, 1 - 0.5 ** (jobs / HALF_LIFE_JOBS))
+        seconds = known + (seconds - known) * weight
+    return replace(learnt, job_seconds=seconds, jobs=seen)

@@ -1,11 +1,15 @@
-"""`workerpool-simulate`: compare policies on traffic, or ask which one to choose."""
+"""`workerpool simulate`: compare policies on traffic, or ask which one to choose.
+
+Also a program of its own, `workerpool-simulate`.
+"""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +19,15 @@ from workerpool_operator.errors import InvalidResource
 from workerpool_operator.model import Policy
 from workerpool_operator.resource import parse
 from workerpool_simulator.advice import advise
-from workerpool_simulator.policies import candidates
+from workerpool_simulator.policies import EPOCH, candidates
 from workerpool_simulator.replay import Outcome, replay
 from workerpool_simulator.trace import GENERATORS, BadTrace, Trace, read
 
 EXAMPLES = """examples:
-  workerpool-simulate                                  all generated traces, as a table
-  workerpool-simulate bursts --picture .               one of them, and bursts.png
-  workerpool-simulate jobs.csv --pool workerpool.yaml  your traffic, your pool
-  workerpool-simulate jobs.csv --advise 20             the cheapest target with a p95 wait of 20 s
+  {program}                                  all generated traces, as a table
+  {program} bursts --picture .               one of them, and bursts.png
+  {program} jobs.csv --pool workerpool.yaml  your traffic, your pool
+  {program} jobs.csv --advise 20             the cheapest target with a p95 wait of 20 s
 
 A trace is a CSV file: for each job the second at which it arrived, and the seconds it took.
 """
@@ -39,14 +43,18 @@ STORED = {
 """What the API server fills in when a pool is stored (manifests/crd.yaml)."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run; return the exit status."""
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str], program: str = "workerpool-simulate") -> int:
+    """Run under the name of `program`; return the exit status."""
+    options = _parser(program).parse_args(arguments)
+    if options.picture and find_spec("matplotlib") is None:
+        needed = "--picture needs matplotlib: pip install 'workerpool-simulator[picture]'"
+        sys.stderr.write(f"{program}: {needed}\n")
+        return 2
     try:
         traces = [_trace(name, options.seed) for name in options.traces or GENERATORS]
         policy = _policy(options.pool) if options.pool else _default_policy()
     except (BadTrace, InvalidResource, OSError, yaml.YAMLError, KeyError) as error:
-        sys.stderr.write(f"workerpool-simulate: {error}\n")
+        sys.stderr.write(f"{program}: {error}\n")
         return 2
     if options.advise is not None:
         return _advise(traces, policy, options.advise, options.start)
@@ -56,12 +64,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="workerpool-simulate",
+        prog=program,
         description="Replay traffic through the operator's own decision and models of KEDA and "
         "Knative: who waits for how long, and what it costs.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = ", ".join(GENERATORS)
@@ -70,10 +78,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--advise", type=float, metavar="SECONDS", help="a p95 wait to keep")
     parser.add_argument("--picture", type=Path, metavar="FOLDER", help="draw a PNG per trace")
     parser.add_argument("--start", type=float, default=2.0, help="a pod's start, in seconds (2)")
+    parser.add_argument(
+        "--begins",
+        type=_moment,
+        default=EPOCH,
+        metavar="TIME",
+        help="when the trace begins, for schedules: 2026-03-02T08:00+01:00 (default: a Saturday)",
+    )
     parser.add_argument("--target", type=int, default=10, help="the rivals' jobs per pod (10)")
     parser.add_argument("--seed", type=int, default=1, help="of generated traces (1)")
     parser.add_argument("--output", choices=("table", "json"), default="table")
     return parser
+
+
+def _moment(text: str) -> datetime:
+    """Read an instant; without an offset it is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time such as 2026-03-02T08:00+01:00"
+        ) from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _default_policy() -> Policy:
@@ -111,7 +137,7 @@ def _mapping(value: object) -> dict[str, Any]:
 def _compare(trace: Trace, policy: Policy, options: argparse.Namespace) -> list[Outcome]:
     outcomes = [
         replay(trace, make(), start_seconds=options.start)
-        for make in candidates(policy, options.target)
+        for make in candidates(policy, options.target, options.begins)
     ]
     if options.output == "table":
         sys.stdout.write(table(trace, outcomes))

@@ -44,12 +44,14 @@ class Workerpool:
     grace_seconds: float = 130.0
     """The operator derives it from `job.timeoutSeconds`, 120 by default."""
     told: bool = True
+    begins: datetime = EPOCH
+    """When the trace begins, for schedules."""
     _history: History = NO_HISTORY
     _learnt: Learnt = NOTHING
 
     def replicas(self, fleet: Fleet) -> int:
         """Decide as the operator does."""
-        now = EPOCH + timedelta(seconds=fleet.now)
+        now = self.begins + timedelta(seconds=fleet.now)
         backlog = Backlog(
             len(fleet.queue),
             in_flight=fleet.in_flight,
@@ -173,11 +175,13 @@ class Knative:
         return min(max(pods, ready // 2), ready * 1000)
 
 
-def candidates(policy: Policy, target: int) -> list[Callable[[], Decider]]:
+def candidates(
+    policy: Policy, target: int, begins: datetime = EPOCH
+) -> list[Callable[[], Decider]]:
     """Return the policies to compare, each made anew for each trace."""
     low, high = policy.min_replicas, policy.max_replicas
     return [
-        lambda: Workerpool(policy),
+        lambda: Workerpool(policy, begins=begins),
         lambda: Keda(target, low, high),
         lambda: Keda(
             target,

@@ -74,14 +74,25 @@ def test_the_first_jobs_tell_their_mean_time() -> None:
 
 
 def test_the_mean_time_is_half_way_after_its_half_life() -> None:
-    learnt = Learnt(job_seconds=1.0, last=Backlog(0), bucket_at=START, buckets=(0,))
+    learnt = Learnt(job_seconds=1.0, jobs=1_000, last=Backlog(0), bucket_at=START, buckets=(0,))
     busy = timedelta(seconds=2 * HALF_LIFE_JOBS)
     learnt = learn(learnt, after(1), Backlog(0, done=HALF_LIFE_JOBS, busy=busy))
     assert learnt.job_seconds == pytest.approx(1.5)
 
 
+def test_the_first_job_is_believed_no_longer_than_until_there_are_others() -> None:
+    """Ten jobs: one of 5 s and nine of 1 s, read one by one."""
+    learnt, busy = learn(Learnt(), START, Backlog(10)), 0
+    for number, took in enumerate([5, *[1] * 9], start=1):
+        busy += took
+        reading = Backlog(10 - number, done=number, busy=timedelta(seconds=busy))
+        learnt = learn(learnt, after(number), reading)
+
+    assert learnt.job_seconds == pytest.approx(1.4)
+
+
 def test_one_stuck_job_hardly_moves_the_mean_time() -> None:
-    learnt = Learnt(job_seconds=0.1, last=Backlog(0), bucket_at=START, buckets=(0,))
+    learnt = Learnt(job_seconds=0.1, jobs=1_000, last=Backlog(0), bucket_at=START, buckets=(0,))
     learnt = learn(learnt, after(1), Backlog(0, done=1, busy=timedelta(seconds=120)))
     assert learnt.job_seconds is not None
     assert learnt.job_seconds < 0.12

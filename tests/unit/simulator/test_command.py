@@ -59,6 +59,48 @@ def test_a_picture_is_drawn(trace: Path, tmp_path: Path) -> None:
     assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_schedules_follow_the_time_at_which_the_trace_begins(
+    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three pods are there from 08:00 on; the jobs come from ten seconds after the begin."""
+    office = "schedules: [{cron: 0 8 * * MON-FRI, timeZone: Europe/Berlin, durationMinutes: 1"
+    pool = tmp_path / "pool.yaml"
+    pool.write_text(f"{POOL}  {office}, minReplicas: 3}}]\n")
+
+    def most_waited(begins: str) -> float:
+        options = ["--pool", str(pool), "--begins", begins, "--output", "json"]
+        assert main([str(trace), *options]) == 0
+        rows = json.loads(capsys.readouterr().out)["mine"]
+        return float(rows["workerpool"]["p50_wait"])
+
+    assert most_waited("2026-03-02T08:00+01:00") < most_waited("2026-03-02T09:00+01:00")
+
+
+def test_a_picture_without_matplotlib_is_refused_before_anything_is_replayed(
+    trace: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(_: str) -> None:
+        return None
+
+    monkeypatch.setattr("workerpool_simulator.__main__.find_spec", missing)
+
+    assert main([str(trace), "--picture", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert "pip install 'workerpool-simulator[picture]'" in captured.err
+    assert captured.out == ""
+
+
+def test_a_begin_that_is_no_time_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["steady", "--begins", "noon"])
+
+    assert caught.value.code == 2
+    assert "'noon' is no time such as" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
