@@ -81,8 +81,8 @@ venv: .venv/.made ## Make the virtual environment from the locks
 	@.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e operator -e worker -e cli -e simulator && touch $@
 
 lock: venv ## Resolve the dependencies anew into locks/
-	@for part in operator worker; do $(COMPILE) $$part/pyproject.toml -o locks/$$part.txt; done
-	@$(COMPILE) --group dev operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml -o locks/dev.txt
+	@for part in operator worker; do $(COMPILE) --all-extras $$part/pyproject.toml -o locks/$$part.txt; done
+	@$(COMPILE) --all-extras --group dev operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml -o locks/dev.txt
 	@$(COMPILE) --group bench -c locks/dev.txt -o locks/bench.txt
 	@for part in uv build; do $(COMPILE) locks/$$part.in -o locks/$$part.txt; done
 

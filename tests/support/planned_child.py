@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from image_worker import child, cores, settings, wire
+from image_worker import child, cores, service, settings, wire
 
 SLOW_SECONDS = 1.0
 
@@ -48,12 +48,12 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
 
 def main() -> None:
     """Serve as the real child does."""
-    child.die_with_parent()
+    service.die_with_parent()
     if "--cpu" in sys.argv:
         cores.pin({int(sys.argv[-1])})
     images = settings.read_images(os.environ)
     with socket.socket(fileno=0) as stream:
-        child.serve(stream, lambda raw: process(raw, images))
+        service.serve(stream, lambda raw: process(raw, images))
 
 
 if __name__ == "__main__":

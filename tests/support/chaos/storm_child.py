@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from image_worker import child, settings, wire
+from image_worker import child, service, settings, wire
 from support.chaos.diary import Diary
 from support.chaos.storm_supervisor import skew_wall_clock
 
@@ -38,12 +38,12 @@ def process(raw: bytes, images: settings.ImageSettings, diary: Diary) -> wire.Ou
 
 def main() -> None:
     """Serve as the real child does."""
-    child.die_with_parent()
+    service.die_with_parent()
     skew_wall_clock(float(sys.argv[1]))
     diary = Diary(Path(sys.argv[2]))
     images = settings.read_images(os.environ)
     with socket.socket(fileno=0) as stream:
-        child.serve(stream, lambda raw: process(raw, images, diary))
+        service.serve(stream, lambda raw: process(raw, images, diary))
 
 
 if __name__ == "__main__":

@@ -181,6 +181,8 @@ def test_no_accepted_path_leads_out_of_its_folder(filename: str) -> None:
         job = parse(json.dumps({"filename": filename, "output": filename}).encode())
     except RejectedJob:
         return
+    if not isinstance(job.source, PurePosixPath):
+        return  # an address is no path
     for path in (job.source, job.output(THUMBNAIL)):
         assert path.parts
         assert not path.is_absolute()

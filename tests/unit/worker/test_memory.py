@@ -62,6 +62,11 @@ def test_all_children_and_the_supervisor_fit_the_container(total: int, children:
         assert (total - memory.RESERVE) / children <= memory.LEAST
 
 
+def test_who_carries_to_a_child_needs_memory_too() -> None:
+    alone, carried = (memory.share(GIB, 3, carried=carried) for carried in (False, True))
+    assert alone - carried == memory.CARRIER
+
+
 def test_where_nobody_set_a_limit_a_child_has_one_all_the_same() -> None:
     assert memory.share(None, 64) == memory.WITHOUT_LIMIT
 

@@ -9,19 +9,21 @@ import sys
 import time
 from collections.abc import Mapping
 
-from image_worker import settings, telemetry
+from image_worker import buckets, settings, telemetry
 from image_worker.errors import ConfigError
-from image_worker.keeper import CHILD_COMMAND
+from image_worker.keeper import CARRIER_COMMAND, CHILD_COMMAND
 from image_worker.supervisor import Supervisor
 
 
 def main(
-    environ: Mapping[str, str] = os.environ, child_command: tuple[str, ...] = CHILD_COMMAND
+    environ: Mapping[str, str] = os.environ, child_command: tuple[str, ...] | None = None
 ) -> int:
     """Run until told to stop; returns the exit code: 0 in good order, 2 for a wrong setting."""
     try:
         read = settings.read(environ)
         settings.with_presets(read.images)  # only the children need them, but we can say why not
+        buckets.refuse_without_library(read.images.source, read.images.sink)
+        own = CARRIER_COMMAND if read.images.carried else CHILD_COMMAND
         telemetry.log.configure(
             read.log_level, read.log_format, sys.stdout.buffer, wall_clock=time.time
         )
@@ -31,7 +33,7 @@ def main(
             clock=time.monotonic,
             wall_clock=time.time,
             chance=random.Random(),  # noqa: S311 (jitter, no secrets)
-            child_command=child_command,
+            child_command=child_command or own,
         ).run()
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

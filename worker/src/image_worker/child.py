@@ -5,24 +5,17 @@ and files; it must not know Redis (no credential ever reaches the process that d
 strangers uploaded), and it ends with its supervisor, however that ends.
 """
 
-import contextlib
-import ctypes
 import os
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from datetime import timedelta
 from pathlib import PurePosixPath
 
-from image_worker import cores, imaging, job, memory, report, settings, storage, terms, wire
+from image_worker import imaging, job, memory, report, settings, storage, wire
 from image_worker.decoding import Limits
 from image_worker.errors import ConfigError, RejectedJob, TransientFailure
 from image_worker.presets import thumbnail
-
-PR_SET_PDEATHSIG = 1
-SWEEP_MARGIN = timedelta(minutes=1)  # between a job's timeout and the death of its child
+from image_worker.service import die_with_parent, serve, take_seat
 
 
 def process(
@@ -57,6 +50,10 @@ def _made(
     """Make what the job asks for and put it in place, the report last."""
     wanted = images.presets.chosen(work.presets) or (thumbnail(images.longest_side),)
     outputs = [work.output(preset) for preset in wanted]  # before any work: it may be refused
+    if isinstance(work.source, job.Address):
+        raise RejectedJob(
+            "AddressNotAllowed", "this pool reads no addresses: WORKERPOOL_HTTP_HOSTS names none"
+        )
     photo = storage.read(images.input_dir, work.source, max_bytes=images.max_file_bytes)
     limits = Limits(pixels=images.max_pixels, room=memory.room)
     rendered = imaging.render(photo, wanted, limits, describe=work.report)
@@ -67,49 +64,11 @@ def _made(
     return rendered, outputs
 
 
-def serve(stream: wire.Stream, work: Callable[[bytes], wire.Outcome]) -> None:
-    """Say that we are ready, then answer each payload until the supervisor hangs up."""
-    ready = wire.Ready(pid=os.getpid(), cpus=tuple(sorted(os.sched_getaffinity(0))))
-    frames = wire.Frames(stream)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        frames.send(wire.encode(ready))
-        while True:
-            body = frames.receive()
-            frames.send(wire.encode(_answer(body[:1], body[1:], work)))
-
-
-def _answer(word: bytes, raw: bytes, work: Callable[[bytes], wire.Outcome]) -> wire.Answer:
-    try:
-        asked = terms.asked(raw) if word == wire.LOOK else None
-    except RejectedJob as error:
-        return wire.Rejected(error.reason, error.sentence)
-    return asked or work(raw)
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill us when the supervisor dies, and check that it still lives."""
-    parent = os.getppid()
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:
-        sys.exit(0)
-
-
 def main() -> int:
     """Run until the supervisor hangs up."""
     die_with_parent()
-    match sys.argv[1:]:
-        case ["--cpu", cpu]:
-            try:
-                cores.pin({int(cpu)})
-            except OSError as error:
-                # A core may be taken away while the pod lives; better unpinned than not at all.
-                sys.stderr.write(f"cannot be pinned to core {cpu}: {error.strerror}\n")
-        case []:
-            pass
-        case _:
-            sys.stderr.write("usage: python -m image_worker.child [--cpu N] <&socket\n")
-            return 2
+    if not take_seat(sys.argv[1:]):
+        return 2
     try:
         images = settings.with_presets(settings.read_images(os.environ))
     except ConfigError as error:
@@ -117,7 +76,7 @@ def main() -> int:
         return 2
     memory.go_first()
     memory.limit(memory.WITHOUT_LIMIT if images.memory_bytes is None else images.memory_bytes)
-    sweeper = storage.Sweeper(images.job_timeout + SWEEP_MARGIN)
+    sweeper = storage.Sweeper(images.job_timeout + storage.SWEEP_MARGIN)
     with socket.socket(fileno=0) as stream:
         serve(stream, lambda raw: process(raw, images, sweeper))
     return 0

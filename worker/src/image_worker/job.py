@@ -21,16 +21,27 @@ SUFFIXES = {
     Form.WEBP: (".webp",),
     Form.AVIF: (".avif",),
 }
+ADDRESS_STARTS = ("http://", "https://")
 REPORT_SUFFIX = ".json"
 FOLDERS = {"filename": "input", "output": "output"}
 """Which folder the path in a field of the payload is relative to."""
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """A photo on another host; nothing of it has been checked."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A photo to make renditions of; its paths are relative, and safe to join to a root."""
 
-    source: PurePosixPath
+    source: PurePosixPath | Address
     name: PurePosixPath
     """What renditions and report are named after: the photo, unless the job says otherwise."""
     presets: tuple[str, ...] = ()
@@ -70,8 +81,15 @@ def parse(raw: bytes) -> Job:
         raise RejectedJob(
             "MissingFilename", 'the payload has no "filename"; push {"filename": "a.jpg"}'
         )
-    source = relative_path(payload["filename"], "filename")
-    name = relative_path(payload["output"], "output") if "output" in payload else source
+    source = _source(payload["filename"])
+    if "output" in payload:
+        name = relative_path(payload["output"], "output")
+    elif isinstance(source, Address):
+        raise RejectedJob(
+            "BadOutput", 'say with "output" what is made of an address is to be called'
+        )
+    else:
+        name = source
     report = payload.get("report", False)
     if not isinstance(report, bool):
         raise RejectedJob("BadPayload", '"report" is neither true nor false')
@@ -105,6 +123,12 @@ def relative_path(value: object, field: str) -> PurePosixPath:
     if any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts):
         raise _bad(field, f"has a part of more than {MAX_NAME_BYTES} bytes")
     return path
+
+
+def _source(value: object) -> PurePosixPath | Address:
+    if isinstance(value, str) and value[:8].lower().startswith(ADDRESS_STARTS):
+        return Address(value)
+    return relative_path(value, "filename")
 
 
 def _presets(payload: dict[str, object]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from image_worker import cores, wire
 from image_worker.backoff import Backoff
 
 CHILD_COMMAND = (sys.executable, "-m", "image_worker.child")
+CARRIER_COMMAND = (sys.executable, "-m", "image_worker.carrier")
 START_SECONDS = 30.0
 """A child that is not ready by then is killed and started again."""
 DEATH_SECONDS = 5.0

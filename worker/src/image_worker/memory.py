@@ -12,6 +12,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 RESERVE = 64 << 20
 """For the supervisor, which takes 48 MB, and what the kernel holds on behalf of all."""
+CARRIER = 64 << 20
+"""For each process that carries photos to a decoding child."""
 LEAST = 128 << 20
 """A child takes 48 MB of address space before its first photo."""
 WITHOUT_LIMIT = 1024 << 20
@@ -39,7 +41,7 @@ def granted(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int | Non
     return min((limit for limit in limits if limit < physical), default=None)
 
 
-def share(total: int | None, children: int) -> int:
+def share(total: int | None, children: int, *, carried: bool = False) -> int:
     """Return the address space each child may take, so that all together fit the container.
 
     What a process has in memory is never more than its address space.  With less than LEAST
@@ -47,7 +49,7 @@ def share(total: int | None, children: int) -> int:
     """
     if total is None:
         return WITHOUT_LIMIT
-    return max(LEAST, (total - RESERVE) // children)
+    return max(LEAST, (total - RESERVE) // children - (CARRIER if carried else 0))
 
 
 def limit(most: int) -> None:

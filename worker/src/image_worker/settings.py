@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from image_worker.errors import ConfigError
+from image_worker import places
+from image_worker.errors import ConfigError, TransientFailure
 from image_worker.keys import Keys, keys_of
+from image_worker.places import Hosts, Place
 from image_worker.presets import Presets, parse_json
 from image_worker.presets import read as read_presets
 
@@ -78,8 +80,8 @@ class RedisSettings:
 class ImageSettings:
     """All that a decoding child is told; it holds no credential on purpose."""
 
-    input_dir: Path
-    output_dir: Path
+    source: Place
+    sink: Place
     longest_side: int
     """Pixels of the thumbnail's longest side; smaller photos keep their size."""
     job_timeout: timedelta = timedelta(seconds=120)
@@ -94,9 +96,30 @@ class ImageSettings:
     """A file with more is refused before it is read."""
     results_kept: int = 0
     """How many results the list of results keeps; with 0 there is none."""
+    endpoint: str | None = None
+    """Where the S3 server is; None is Amazon's own."""
+    hosts: Hosts = field(default_factory=Hosts)
+    """Where photos may be fetched from, if jobs name addresses."""
     memory_bytes: int | None = None
     """A child that would take more address space fails its job; else the kernel kills it.
     None is a share of what the container has."""
+
+    @property
+    def carried(self) -> bool:
+        """Say whether something else than folders has to be reached."""
+        return bool(self.hosts.names) or not (
+            isinstance(self.source, Path) and isinstance(self.sink, Path)
+        )
+
+    @property
+    def input_dir(self) -> Path:
+        """The folder photos are in."""
+        return _folder(self.source)
+
+    @property
+    def output_dir(self) -> Path:
+        """The folder renditions go to."""
+        return _folder(self.sink)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,18 +249,19 @@ class _Reader:
 
 
 def _images(reader: _Reader) -> ImageSettings:
-    input_dir = Path(reader.text("INPUT_DIR", "/photos/in"))
-    output_dir = Path(reader.text("OUTPUT_DIR", "/photos/out"))
-    for name, folder in (("INPUT_DIR", input_dir), ("OUTPUT_DIR", output_dir)):
-        if not folder.is_absolute():
-            reader.mistake(name, f"is {str(folder)!r}: write an absolute path")
-    if input_dir == output_dir:
+    inward: Place = Path("/photos/in")
+    outward: Place = Path("/photos/out")
+    source = reader.parsed("INPUT_DIR", str(inward), inward, places.parse)
+    sink = reader.parsed("OUTPUT_DIR", str(outward), outward, places.parse)
+    if source == sink:
         reader.mistake("OUTPUT_DIR", "is the INPUT_DIR: thumbnails would replace the photos")
     if reader.optional("PRESETS") and reader.optional("PRESETS_FILE"):
         reader.mistake("PRESETS", "and PRESETS_FILE are both set: keep one")
     return ImageSettings(
-        input_dir=input_dir,
-        output_dir=output_dir,
+        source=source,
+        sink=sink,
+        endpoint=reader.parsed("S3_ENDPOINT", "", None, places.endpoint),
+        hosts=reader.parsed("HTTP_HOSTS", "", Hosts(), places.hosts),
         longest_side=reader.integer("THUMBNAIL_PIXELS", 256, least=1, most=16_384),
         job_timeout=reader.seconds("JOB_TIMEOUT_SECONDS", 120, least=1, most=86_400),
         presets=reader.parsed("PRESETS", "{}", Presets(), parse_json),
@@ -256,6 +280,12 @@ def _cpu(reader: _Reader) -> CpuSettings:
     if (cpu.cores or 0) % cpu.threads_per_core:
         reader.mistake("CORES", f"is {cpu.cores}: write a multiple of THREADS_PER_CORE")
     return cpu
+
+
+def _folder(place: Place) -> Path:
+    if isinstance(place, Path):
+        return place
+    raise TransientFailure("MissingFolder", f"{place} is no folder")
 
 
 def _megabytes(reader: _Reader) -> int | None:

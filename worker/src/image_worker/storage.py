@@ -8,17 +8,20 @@ meanwhile, leads out of the root.  (The root itself may be a link: the operator 
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from image_worker.errors import RejectedJob, TransientFailure
 
 PARTIAL_PREFIX = ".image-worker-"
 PARTIAL_SUFFIX = ".part"
 MAX_FOLDERS_KNOWN = 10_000
+SWEEP_MARGIN = timedelta(minutes=1)  # between a job's timeout and the death of its child
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,7 +29,20 @@ _NAMES_THAT_CANNOT_BE = {errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.E
 
 
 def read(root: Path, path: PurePosixPath, *, max_bytes: int) -> bytes:
-    """Read a whole regular file.
+    """Read a whole regular file; raises what `opened` does."""
+    with opened(root, path, max_bytes=max_bytes) as stream:
+        return stream.read()
+
+
+def copy(root: Path, path: PurePosixPath, out: BinaryIO, *, max_bytes: int) -> None:
+    """Copy a whole regular file into another; raises what `opened` does."""
+    with opened(root, path, max_bytes=max_bytes) as stream:
+        shutil.copyfileobj(stream, out)
+
+
+@contextmanager
+def opened(root: Path, path: PurePosixPath, *, max_bytes: int) -> Iterator[BinaryIO]:
+    """Open a regular file below a root.
 
     Raises RejectedJob for what can never be read, TransientFailure for what may yet come:
     a missing file may still be on its way to this node's view of the volume.
@@ -42,7 +58,7 @@ def read(root: Path, path: PurePosixPath, *, max_bytes: int) -> bytes:
                 raise RejectedJob(
                     "FileTooLarge", f"{path} has {state.st_size} bytes; {max_bytes} are the most"
                 )
-            return stream.read()
+            yield stream
 
 
 class Sweeper:

@@ -60,7 +60,7 @@ class Supervisor:
         )
         slots = self._seating.layout.slots
         self._child_memory = settings.images.memory_bytes or memory.share(
-            memory.granted(), len(slots)
+            memory.granted(), len(slots), carried=settings.images.carried
         )
         self._child_environ[f"{PREFIX}{CHILD_MEMORY}"] = str(self._child_memory >> 20)
         self._workers = [self._worker(cpu) for cpu in slots]
