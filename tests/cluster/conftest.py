@@ -76,6 +76,8 @@ def product(kubectl: Kubectl, images: Images) -> Iterator[Product]:
             # Each node here has exactly one core to give away. A request of 50m beside it, and
             # no exclusive pod would ever be scheduled. Nodes in the real world are larger.
             "--set=operator.resources.requests.cpu=0",
+            # Not by itself where namespaces are named: it reads the nodes and pods of all.
+            "--set=operator.capacity=true",
             "--set=redis.resources.requests.cpu=0",
         )
         product = Product(kubectl, RELEASE, NAMESPACE)

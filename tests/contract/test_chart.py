@@ -224,6 +224,7 @@ def test_the_operator_gets_the_default_settings(documents: list[Document]) -> No
         "WORKERPOOL_LOG_LEVEL": "INFO",
         "WORKERPOOL_LOG_FORMAT": "json",
         "WORKERPOOL_HTTP_PORT": "8080",
+        "WORKERPOOL_CAPACITY": "true",
         "WORKERPOOL_LEADER_LEASE_NAME": "workerpool-operator",
         "WORKERPOOL_LEADER_LEASE_SECONDS": "10",
         "POD_NAME": {"fieldRef": {"fieldPath": "metadata.name"}},

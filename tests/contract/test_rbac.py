@@ -30,6 +30,7 @@ FOR_POOLS: Rights = {
 FOR_THE_RESOURCE: Rights = {
     "apiextensions.k8s.io/customresourcedefinitions": {"get", "list", "watch"},
 }
+FOR_CAPACITY: Rights = {"/nodes": {"list", "watch"}, "/pods": {"list", "watch"}}
 AT_HOME: Rights = {"coordination.k8s.io/leases": {"create"}}
 """In the operator's own namespace; its own Lease it may get and update, too."""
 FOR_NAMESPACES: Rights = {"/namespaces": {"get", "list", "watch"}}
@@ -128,7 +129,8 @@ def test_the_operator_has_exactly_the_rights_it_uses(
 
     found = rights(api, resources, "workerpool-operator", granted, "default")
 
-    assert beyond(found, everybody) == FOR_POOLS | FOR_THE_RESOURCE | FOR_NAMESPACES
+    wanted = FOR_POOLS | FOR_THE_RESOURCE | FOR_NAMESPACES | FOR_CAPACITY
+    assert beyond(found, everybody) == wanted
 
 
 def test_named_namespaces_confine_the_operator_to_them(
@@ -190,7 +192,9 @@ def test_one_lease_is_the_operators(
         ("delete workerpools.workerpool.dev", "no"),
         ("create serviceaccounts/token", "no"),
         ("create clusterrolebindings", "no"),
-        ("list nodes", "no"),
+        ("list nodes", "yes"),
+        ("get nodes", "no"),
+        ("patch nodes", "no"),
     ],
 )
 def test_a_person_who_asks_kubectl_gets_the_same_answer(
@@ -201,6 +205,31 @@ def test_a_person_who_asks_kubectl_gets_the_same_answer(
     done = api.kubectl("auth", "can-i", *question.split(), account, "-n", "default", check=False)
 
     assert done.stdout.strip() == answer
+
+
+@pytest.mark.parametrize(
+    ("values", "reads"),
+    [
+        ((), True),
+        (("--set=operator.capacity=false",), False),
+        (("--set=watchNamespaces={shop}",), False),
+        (("--set=watchNamespaces={shop}", "--set=operator.capacity=true"), True),
+    ],
+)
+def test_nodes_and_everybodys_pods_are_read_where_that_is_wanted(
+    tmp_path_factory: pytest.TempPathFactory,
+    values: tuple[str, ...],
+    reads: bool,  # noqa: FBT001
+) -> None:
+    documents = Helm(tmp_path_factory.mktemp("helm")).render(*values)
+
+    role = only(documents, "ClusterRole", "system:workerpool-operator")
+    deployment = only(documents, "Deployment", "workerpool-operator")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    told = {e["name"]: e.get("value") for e in container["env"]}["WORKERPOOL_CAPACITY"]
+
+    assert (["nodes", "pods"] in [rule["resources"] for rule in role["rules"]]) is reads
+    assert (told == "true") is reads
 
 
 def test_without_roles_the_operator_may_do_nothing(

@@ -77,9 +77,18 @@ affinity:
 {{- end }}
 {{- end }}
 
+{{/* Whether the operator looks at nodes and at everybody's pods; "true" or "". */}}
+{{- define "workerpool.capacity" -}}
+{{- if kindIs "bool" .Values.operator.capacity -}}
+{{ .Values.operator.capacity | ternary "true" "" }}
+{{- else -}}
+{{ .Values.watchNamespaces | empty | ternary "true" "" }}
+{{- end -}}
+{{- end }}
+
 {{/*
 All the operator may do with pools and what they are made of. Nothing is ever deleted by it: what a pool owned is
-collected by Kubernetes when the pool is gone. Pods are none of its business.
+collected by Kubernetes when the pool is gone. Pods are only looked at, where that is granted.
 */}}
 {{- define "workerpool.operatorRules" -}}
 - apiGroups: [workerpool.dev]

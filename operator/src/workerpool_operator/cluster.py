@@ -8,7 +8,7 @@ import base64
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -108,6 +108,55 @@ class Cluster:
         return await self._list(
             "/apis/autoscaling/v2", "horizontalpodautoscalers", [namespace], {}
         )
+
+    async def follow(
+        self, path: str, query: Mapping[str, str]
+    ) -> AsyncIterator[tuple[str, Document]]:
+        """Yield all objects at `path` as SEEN, then LISTED, then every change as it comes.
+
+        Raises:
+            ApplyFailed: the API server cannot be asked, or has forgotten where this one stood.
+        """
+        page = {"limit": str(_PAGE), **query}
+        while True:
+            answer = await self.request("GET", path, query=page)
+            for item in answer["items"]:
+                yield "SEEN", item
+            if not answer["metadata"].get("continue"):
+                break
+            page["continue"] = answer["metadata"]["continue"]
+        yield "LISTED", {}
+        watch = {"watch": "1", "allowWatchBookmarks": "true", **query}
+        watch["resourceVersion"] = answer["metadata"]["resourceVersion"]
+        while True:  # the server ends each watch after some minutes; the next one goes on there
+            try:
+                async for kind, item in self._watch(path, watch):
+                    watch["resourceVersion"] = item["metadata"]["resourceVersion"]
+                    if kind != "BOOKMARK":
+                        yield kind, item
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                words = str(error) or type(error).__name__
+                raise ApplyFailed(f"the watch of {path} has ended: {words}") from error
+
+    async def _watch(
+        self, path: str, query: Mapping[str, str]
+    ) -> AsyncIterator[tuple[str, Document]]:
+        # Bookmarks come once a minute: a watch that is silent for longer is dead.
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=90)
+        async with (
+            await self.session() as session,
+            session.get(
+                self.server + path, params=query, timeout=patience, read_bufsize=2**21
+            ) as answer,
+        ):
+            if answer.status >= 300:  # noqa: PLR2004  everything above is no success
+                text = await answer.read()
+                raise _refusal(answer.status, answer.headers, text, f"watch {path}")
+            async for line in answer.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise ApplyFailed(f"watch {path}: {event['object'].get('message')}")
+                yield event["type"], event["object"]
 
     async def create_deployment(self, key: Key, manifest: Document, replicas: int) -> Document:
         """Create a Deployment with `replicas`, and keep that count out of later applies.

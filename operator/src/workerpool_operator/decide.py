@@ -6,8 +6,10 @@ steps below run in this order, and each may change the count and name the reason
     demand (target → longest wait → standby) → floor → ceiling
     → upwards only:   rate limit
     → downwards only: busy floor → lost data → no scale-in → stabilization → rate limit
+    → capacity
 
-Floors and the ceiling are what people set themselves: they hold at once, whatever the rest says.
+Floors and the ceiling are what people set themselves: they hold at once, whatever the rest says,
+but for cores that do not exist.
 """
 
 from datetime import timedelta
@@ -57,8 +59,9 @@ def decide(observation: Observation, policy: Policy, history: History = NO_HISTO
         step = _only_up(step, replicas, policy)
         step = _stabilize(step, history, replicas, policy)
         step = _shrink_no_faster(step, observation, history, policy)
+    step, shortage = limit_by_capacity(step, observation)
     message = f"{asked.words}{step.words}: {_count(step.replicas)}"
-    return Decision(step.replicas, step.reason, asked.replicas, message, history)
+    return Decision(step.replicas, step.reason, asked.replicas, message, history, shortage)
 
 
 def _without_backlog(observation: Observation, policy: Policy, history: History) -> Decision:
@@ -169,6 +172,29 @@ def _only_up(step: Step, replicas: int, policy: Policy) -> Step:
     most = min(replicas, policy.max_replicas)
     words = ", but scaleDown.disabled: true takes nobody away"
     return _keep(step, most, Reason.SCALE_DOWN_DISABLED, words, most)
+
+
+def limit_by_capacity(step: Step, observation: Observation) -> tuple[Step, str]:
+    """Ask for no more cores than there are, but for one pod that an autoscaler can see waiting.
+
+    Who waits already is left waiting. After a rejection nobody is: each would be bound to the
+    same node, turned away and made again, many times a second. Return what is lacking, too.
+    """
+    places, wanted = observation.places, step.replicas
+    if places is None or wanted <= places.total:
+        return step, ""
+    missing = (wanted - places.total) * places.cores
+    lacking = f"{missing} {'core' if missing == 1 else 'cores'} missing"
+    if places.refusal:
+        words = f", but a node turned a pod away, so those that have a place stay: {lacking}"
+        shortage = f"{lacking}: {_count(wanted)} wanted, and {places.refusal}."
+        return Step(places.total, Reason.PODS_REJECTED, words), shortage
+    most = min(wanted, max(places.total + 1, observation.replicas))
+    shortage = (
+        f"{lacking}: {_count(wanted)} wanted, and the nodes have room for {places.total}. One "
+        f"pod is kept waiting for a node to come."
+    )
+    return Step(most, Reason.INSUFFICIENT_CORES, f"{step.words}, {lacking}"), shortage
 
 
 def _keep(step: Step, least: int, reason: Reason, words: str, most: int) -> Step:

@@ -43,6 +43,10 @@ class Reason(StrEnum):
     """The jobs vanished with Redis' memory, so the replicas are kept for a while."""
     FALLBACK = "Fallback"
     """The backlog has been unknown for so long that `fallback.replicas` are called for."""
+    INSUFFICIENT_CORES = "InsufficientCores"
+    """More is called for than the nodes have room for; one pod waits for a node to come."""
+    PODS_REJECTED = "PodsRejected"
+    """A node turned a pod away that was bound to it; no further one is tried for a while."""
     PAUSED = "Paused"
     """`paused: true` holds the replicas where they are."""
     QUEUE_UNREACHABLE = "QueueUnreachable"
@@ -176,6 +180,18 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """What the nodes have room for."""
+
+    total: int
+    """Replicas that have a place, or would find one."""
+    cores: int
+    """Whole cores that one replica takes."""
+    refusal: str = ""
+    """Why a node turned a pod away just now; then `total` counts those alone that have a place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What was seen when a decision was due."""
 
@@ -188,6 +204,8 @@ class Observation:
     pace: Pace = Pace()
     loss: Loss | None = None
     """The last loss of data, if there was one."""
+    places: Places | None = None
+    """Room on the nodes; unknown, it limits nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +250,8 @@ class Decision:
     """One sentence: inputs → demand → limit → result."""
     history: History
     """To be given to the next decision."""
+    shortage: str = ""
+    """What the nodes lack for what is called for, in a sentence; empty if nothing."""
 
     @property
     def limited(self) -> bool:

@@ -14,10 +14,12 @@ from datetime import datetime
 from functools import partial
 
 from workerpool_operator import evidence, workload
+from workerpool_operator.capacity import Needs, parse_needs
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.decide import NO_HISTORY, decide
 from workerpool_operator.errors import ApplyFailed, Conflict, NotFound, NotLeading, Unreadable
 from workerpool_operator.evidence import Survey
+from workerpool_operator.inventory import Inventory, Stocktaking
 from workerpool_operator.learn import NOTHING, Learnt, learn
 from workerpool_operator.meter import Meter
 from workerpool_operator.model import Backlog, Decision, History, Observation, Reason
@@ -57,6 +59,8 @@ class _State:
     rollout: Rollout
     manifest: Document | None = None
     """The Deployment as the pool wants it; `None` if the pool is invalid."""
+    needs: Needs | None = None
+    """What its pods ask of a node, if they want whole cores."""
     reading: Backlog | Unreadable | None = None
     survey: Survey | Unreadable | None = None
     history: History = NO_HISTORY
@@ -98,7 +102,8 @@ class Reconciler:
         self._meter = Meter()
         self.writer = Writer(limit=settings.max_writes_in_flight, failed=self._write_failed)
         self._targets = Targets(cluster, registry, self._target_found)
-        self._looking: asyncio.Task[None] | None = None
+        self._inventory = Inventory()
+        self._tasks: list[asyncio.Task[None]] = []
         self._events = Events(cluster, self.writer, clock, settings.pod_name)
 
     def start(self) -> None:
@@ -106,12 +111,16 @@ class Reconciler:
         self._registry.listen(self.pool_changed)
         for record in list(self._registry.pools):
             self.pool_changed(record.key)
-        self._looking = asyncio.create_task(self._targets.run(), name="targets")
+        self._tasks.append(asyncio.create_task(self._targets.run(), name="targets"))
+        if self._settings.capacity:
+            stocktaking = Stocktaking(self._cluster, self._inventory)
+            self._tasks.append(asyncio.create_task(stocktaking.run(), name="inventory"))
 
     async def stop(self) -> None:
         """Stop reading, and finish the writes that are under way."""
-        if self._looking is not None:
-            self._looking.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.subscriptions.close()
         await self.writer.close()
 
@@ -133,6 +142,7 @@ class Reconciler:
             state.history, state.decision = NO_HISTORY, None  # what was pretended is not there
         if state.record is not record or state.manifest is None:
             state.record, state.manifest = record, self._manifest(record)
+            state.needs = _needs(record.pool, state.manifest)
         self._follow(key, state)
         if edited:  # a new policy may call for ticks at once
             self.subscriptions.poke(key)
@@ -204,7 +214,8 @@ class Reconciler:
         leftover = backlog.workers > 0 and replicas == 0
         held = policy.paused or policy.only_up
         above = replicas > floor(policy, self._clock())[0] and not held
-        return bool(backlog.jobs or backlog.scheduled or leftover or above)
+        short = state.decision is not None and bool(state.decision.shortage)
+        return bool(backlog.jobs or backlog.scheduled or leftover or above or short)
 
     def _follow(self, key: Key, state: _State) -> None:
         """Read the pool's queue; what was known of another one says nothing of this."""
@@ -289,7 +300,8 @@ class Reconciler:
         now = self._clock()
         backlog = reading if isinstance(reading, Backlog) else None
         pace, loss = state.learnt.pace(now), state.learnt.loss
-        observation = Observation(now, replicas, backlog, pace, loss)
+        places = self._inventory.places(key, state.needs, now) if state.needs else None
+        observation = Observation(now, replicas, backlog, pace, loss, places)
         before, state.decision = state.decision, decide(observation, pool.policy, state.history)
         decision = state.decision
         state.history = decision.history
@@ -447,3 +459,10 @@ class Reconciler:
 
 def _dry_run(record: PoolRecord) -> bool:
     return record.pool is not None and record.pool.dry_run
+
+
+def _needs(pool: Pool | None, manifest: Document | None) -> Needs | None:
+    """Return what pods of an exclusive pool need; shares of a core are not counted."""
+    if pool is None or manifest is None or pool.cpu.cores is None:
+        return None
+    return parse_needs(manifest["spec"]["template"]["spec"], pool.cpu.cores)

@@ -146,6 +146,8 @@ def _scaling_limited(situation: Situation) -> Condition:
     decision = situation.decision
     if decision is None:
         return Condition("ScalingLimited", "Unknown", "Starting", "Nothing has been decided yet.")
+    if decision.shortage:
+        return Condition("ScalingLimited", "True", str(decision.reason), decision.shortage)
     if decision.limited:
         limit = "scaleUp.limit" if decision.reason is Reason.SCALE_UP_LIMITED else "maxReplicas"
         words = (

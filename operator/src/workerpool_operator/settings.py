@@ -33,6 +33,8 @@ class Settings:
     """More do not make the API server faster (measured: 635 scale writes a second at 16)."""
     price_per_core_hour: float = 0.0
     """What `workerpool_cost_total` is told in, in any currency; 0 leaves the metric out."""
+    capacity: bool = True
+    """Whether nodes and pods are looked at, to ask for no more cores than there are."""
     log_level: str = "INFO"
     log_format: str = "json"
     pod_name: str = "workerpool-operator"
@@ -81,6 +83,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         request_timeout_seconds=take("WORKERPOOL_REQUEST_TIMEOUT_SECONDS", _seconds, 5.0),
         max_writes_in_flight=take("WORKERPOOL_MAX_WRITES_IN_FLIGHT", _positive, 16),
         price_per_core_hour=take("WORKERPOOL_PRICE_PER_CORE_HOUR", _price, 0.0),
+        capacity=take("WORKERPOOL_CAPACITY", _one_of("true", "false"), "true") == "true",
         log_level=take(
             "WORKERPOOL_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"
         ),

@@ -28,6 +28,7 @@ def test_every_variable_is_read() -> None:
             "WORKERPOOL_LOG_FORMAT": "text",
             "POD_NAME": "operator-0",
             "POD_NAMESPACE": "scaling",
+            "WORKERPOOL_CAPACITY": "false",
             "WORKERPOOL_LEADER_LEASE_NAME": "images-operator",
             "WORKERPOOL_LEADER_LEASE_SECONDS": "15",
         }
@@ -45,6 +46,7 @@ def test_every_variable_is_read() -> None:
         log_format="text",
         pod_name="operator-0",
         pod_namespace="scaling",
+        capacity=False,
         leader_lease_name="images-operator",
         leader_lease_seconds=15.0,
     )
