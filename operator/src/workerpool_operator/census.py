@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from workerpool_operator.errors import Unreadable
-from workerpool_operator.evidence import FIELDS, Survey, parse
+from workerpool_operator.evidence import FIELDS, Survey, current, parse
 
 SAMPLE = 64
 """Workers asked of one queue, drawn at random anew each time: a survey must stay cheap."""
@@ -49,7 +49,7 @@ async def take(ask: Ask, prefixes: Sequence[str], now_ms: int) -> list[Survey | 
         trouble = next((answer for answer in answers if isinstance(answer, Unreadable)), None)
         # A worker that has just come has written nothing yet.
         reports = (parse(name, values) for name, values in told if not trouble and any(values))
-        surveys.append(trouble or Survey(count, tuple(reports)))
+        surveys.append(trouble or Survey(count, current(reports)))
     return surveys
 
 

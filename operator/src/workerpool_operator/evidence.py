@@ -17,6 +17,7 @@ from workerpool_operator.resource import Condition, Key, Pool
 FIELDS = (
     *("namespace", "pool", "pod", "node", "affinity", "virtualisation", "region"),
     *("stolen", "waited", "throttled", "switches_per_second", "migrations_per_second"),
+    "started",
 )
 """What is read of a worker's record, in this order."""
 WORDS = 7
@@ -66,6 +67,8 @@ class Report:
     throttled: float | None = None
     switches_per_second: float | None = None
     migrations_per_second: float | None = None
+    started: float = 0.0
+    """When its supervisor started, in ms; one process of a pod after the other."""
 
     @property
     def where(self) -> str:
@@ -111,7 +114,7 @@ class Survey:
 def parse(worker: str, values: Sequence[bytes | str | None]) -> Report:
     """Read a worker's record: the values of FIELDS."""
     namespace, pool, pod, node, affinity, virtualisation, region = map(_word, values[:WORDS])
-    stolen, waited, throttled, switches, migrations = map(_number, values[WORDS:])
+    stolen, waited, throttled, switches, migrations, started = map(_number, values[WORDS:])
     return Report(
         worker=_word(worker),
         pool=Key(namespace, pool),
@@ -125,7 +128,18 @@ def parse(worker: str, values: Sequence[bytes | str | None]) -> Report:
         throttled=throttled,
         switches_per_second=switches,
         migrations_per_second=migrations,
+        started=started or 0.0,
     )
+
+
+def current(reports: Iterable[Report]) -> tuple[Report, ...]:
+    """Leave out whom a restart of their container has replaced: they are missed a lease later."""
+    reports = tuple(reports)
+    newest: dict[tuple[Key, str], float] = defaultdict(float)
+    for report in reports:
+        pod = report.pool, report.pod
+        newest[pod] = max(newest[pod], report.started)
+    return tuple(r for r in reports if not r.pod or r.started >= newest[r.pool, r.pod])
 
 
 def conditions(pool: Pool, survey: Survey | Unreadable | None) -> list[Condition]:

@@ -149,9 +149,17 @@ def test_workers_outside_the_pods_are_counted_or_estimated() -> None:
 def test_a_record_is_read() -> None:
     values: list[bytes | None] = [
         *(b"shop", b"images", b"images-worker-a", b"node-1", b"2", b"kvm", None),
-        *(b"0.01", b"0.02", b"0", b"3", b"0"),
+        *(b"0.01", b"0.02", b"0", b"3", b"0", b"1764000000000"),
     ]
-    assert parse("w0", values) == GOOD
+    assert parse("w0", values) == replace(GOOD, started=1764000000000.0)
+
+
+def test_whom_a_restart_replaced_is_left_out() -> None:
+    """A container that was killed comes back on its core long before its old lease ends."""
+    old, new = replace(GOOD, started=1.0), replace(GOOD, worker="w9", started=2.0)
+    twin = replace(new, worker="w10", cpus=frozenset({3}))
+    stranger = replace(GOOD, pod="", worker="w11")
+    assert evidence.current([old, new, twin, OTHER, stranger]) == (new, twin, OTHER, stranger)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +175,13 @@ def test_a_record_is_read() -> None:
     ],
 )
 def test_an_affinity_is_read_whoever_wrote_it(affinity: bytes | None, cpus: set[int]) -> None:
-    values = [b"shop", b"images", b"p", b"n", affinity, *[None] * 7]
+    values = [b"shop", b"images", b"p", b"n", affinity, *[None] * 8]
     assert parse("w", values).cpus == cpus
 
 
 @pytest.mark.parametrize("value", [b"nan", b"inf", b"-1", b"1e999", b"words", b"\xff", b""])
 def test_a_figure_that_is_none_is_unknown(value: bytes) -> None:
-    report = parse("w", [*[b"\n\xff"] * 7, *[value] * 5])
+    report = parse("w", [*[b"\n\xff"] * 7, *[value] * 6])
     assert report == Report("w", Key("", ""))
 
 
