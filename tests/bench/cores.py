@@ -17,6 +17,7 @@ FOREIGN_MOST the figures are noise and a warning stands beside them; `--strict` 
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -237,6 +238,7 @@ def main() -> None:
     words.add_argument("--jobs", type=int, default=120)
     words.add_argument("--strict", action="store_true", help="end when others use the machine")
     chosen = words.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # and leave nothing behind
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise SystemExit("two cores are needed")
