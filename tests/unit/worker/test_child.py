@@ -10,7 +10,7 @@ from image_worker import __main__, child, settings, wire
 from image_worker.errors import ConfigError
 from image_worker.settings import ImageSettings
 from support.photos import Photo
-from support.pictures import jpeg
+from support.pictures import encoded, jpeg, picture
 
 PRESETS = {
     "large": {"width": 400, "height": 400},
@@ -92,6 +92,33 @@ def test_a_job_is_refused_before_its_photo_is_read(
     assert isinstance(refused, wire.Rejected)
     assert refused.reason == reason
     assert not images.output_dir.exists()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "GIF"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.exe", "a"])
+def test_a_wrong_extension_is_no_reason(images: ImageSettings, name: str, form: str) -> None:
+    (images.input_dir / name).write_bytes(encoded(picture((640, 480)), form))
+    assert isinstance(run(images, filename=name), wire.Done)
+    (made,) = outputs(images)
+    with Image.open(images.output_dir / made) as image:
+        assert (image.format, image.size) == ("JPEG", (256, 192))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"\xff\xd8\xff", b"<?php phpinfo();"])
+def test_what_is_no_image_stays_none_whatever_it_is_called(
+    images: ImageSettings, data: bytes
+) -> None:
+    (images.input_dir / "a.jpg").write_bytes(data)
+    refused = run(images, filename="a.jpg", report=True)
+    assert isinstance(refused, wire.Rejected)
+    assert refused.reason in {"NotAnImage", "BrokenImage"}
+    assert not images.output_dir.exists()
+
+
+def test_an_address_is_refused_where_no_hosts_are_allowed(images: ImageSettings) -> None:
+    refused = run(images, filename="http://photos.test/a.jpg", output="a")
+    assert isinstance(refused, wire.Rejected)
+    assert refused.reason == "AddressNotAllowed"
 
 
 def test_the_same_job_writes_the_same_bytes(images: ImageSettings) -> None:

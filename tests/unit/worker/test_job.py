@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_worker.errors import RejectedJob
-from image_worker.job import MAX_PAYLOAD_BYTES, parse, refuse_oversize
+from image_worker.job import MAX_PAYLOAD_BYTES, Address, parse, refuse_oversize
 from image_worker.presets import Form, Preset, thumbnail
 
 THUMBNAIL = thumbnail(256)
@@ -112,6 +112,17 @@ def test_an_output_is_as_safe_as_a_filename(output: object) -> None:
         parse(json.dumps({"filename": "a.jpg", "output": output}).encode())
     assert caught.value.reason == "BadOutput"
     assert "output" in caught.value.sentence
+
+
+@pytest.mark.parametrize("url", ["http://a.test/b.jpg", "HTTPS://a.test/b.jpg?x=1"])
+def test_an_address_is_taken_as_it_is_and_needs_a_name_for_what_is_made(url: str) -> None:
+    job = parse(json.dumps({"filename": url, "output": "x/b"}).encode())
+    assert job.source == Address(url)
+    assert str(job.source) == url
+    assert job.output(THUMBNAIL) == PurePosixPath("x/b.jpg")
+    with pytest.raises(RejectedJob, match="is to be called") as caught:
+        parse(payload(url))
+    assert caught.value.reason == "BadOutput"
 
 
 def test_a_report_lies_beside_the_thumbnail() -> None:
