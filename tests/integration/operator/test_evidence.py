@@ -1,14 +1,17 @@
 """What real workers tell of their cores, as the operator says it: real Redis, API and kernel."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from support.connection_contract import Heard
 from support.operator_process import OperatorProcess
+from support.pictures import jpeg
 from support.redis_stage import RedisStage
 from support.shop import Shop
 from support.supervisor import COMMAND, Supervisor
@@ -123,3 +126,28 @@ def test_workers_from_outside_are_counted(shop: Shop, start: Start) -> None:
     shop.await_condition("CPUPinned", "False", "SharedPolicy")
     start(shop.queue())
     eventually(lambda: shop.status().get("externalWorkers") == 1, shop.status)
+
+
+def test_a_neighbour_on_a_workers_core_is_told(
+    shop: Shop, stage: RedisStage, start: Start
+) -> None:
+    shop.add()
+    home = {"namespace": shop.namespace, "pool": "images", "node": "node-1"}
+    worker = start(shop.queue(), **home, pod="images-worker-a")
+    (worker.folder / "in" / "a.jpg").write_bytes(jpeg((3000, 2000)))
+    with neighbours(2):
+        stage.client.rpush(shop.queue(), *['{"filename": "a.jpg"}'] * 5000)
+        shop.await_condition("Isolated", "False", "Crowded")
+        (isolated,) = [c for c in shop.status()["conditions"] if c["type"] == "Isolated"]
+        assert "images-worker-a on node-1" in isolated["message"]
+        stage.client.delete(shop.queue())
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Keep the workers' core busy with processes that never rest."""
+    command = ("taskset", "--cpu-list", str(CPU), sys.executable, "-c", "while True: pass")
+    with ExitStack() as stack:
+        for _ in range(count):
+            stack.callback(stack.enter_context(subprocess.Popen(command)).kill)
+        yield
