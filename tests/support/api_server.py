@@ -32,6 +32,8 @@ BINARIES = ROOT / ".build" / "bin"
 START_DEADLINE_SECONDS = 60.0
 STOP_DEADLINE_SECONDS = 60.0
 REQUEST_SECONDS = 30.0
+IDLE_SECONDS = 30.0
+"""The API server closes connections that were idle for 90 s."""
 PORT_ATTEMPTS = 5
 
 Document = dict[str, Any]
@@ -62,6 +64,7 @@ class ApiServer(Context):
         self._folder: Path | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._connection: http.client.HTTPSConnection | None = None
+        self._used_at = 0.0
         self.port = 0
 
     @property
@@ -122,8 +125,11 @@ class ApiServer(Context):
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request as the administrator and return whatever is answered."""
+        if time.monotonic() - self._used_at > IDLE_SECONDS:
+            self._disconnect()
         if self._connection is None:
             self._connection = self.connection()
+        self._used_at = time.monotonic()
         try:
             self._connection.request(
                 method,
@@ -134,14 +140,18 @@ class ApiServer(Context):
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException):
-            self._connection.close()
-            self._connection = None
+            self._disconnect()
             raise
         try:
             parsed = json.loads(text)
         except ValueError:
             parsed = {"message": text.decode(errors="replace")}
         return Answer(response.status, parsed)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def connection(self) -> http.client.HTTPSConnection:
         """Return a connection of one's own as the administrator, for a watch."""
@@ -232,9 +242,7 @@ class ApiServer(Context):
             return "(it wrote no log)"
 
     def _end(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._disconnect()
         # The API server first: without etcd it would spend seconds on retries.
         while self._processes:
             process = self._processes.pop()
