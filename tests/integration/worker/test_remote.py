@@ -205,7 +205,7 @@ def test_a_download_that_never_ends_costs_its_job_and_no_more(
         queue.push(json.dumps({"filename": web.url("/drip"), "output": "a"}))
         queue.push(json.dumps({"filename": web.url("/photo"), "output": "b"}))
         done(queue, 2)
-    assert reasons(queue)[0] in {"Download", "Timeout"}
+    assert reasons(queue)[0] in {"Download", "Timeout"}  # the second, if the machine is slow
     assert (tmp_path / "out" / "b.jpg").exists()
 
 

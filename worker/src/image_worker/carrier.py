@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 SCRATCH_PREFIX = "image-worker-scratch-"
 PHOTO = "photo"
+TO_FETCH = 0.75
+"""Of a job's time: what comes later could not be decoded in the rest, and we would be killed."""
 # What a decoding child needs of the environment besides its settings; credentials it does not.
 PLAIN = frozenset({"PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "VIRTUAL_ENV"})
 NOT_FOR_DECODERS = frozenset({"WORKERPOOL_S3_ENDPOINT", "WORKERPOOL_HTTP_HOSTS"})
@@ -102,7 +104,7 @@ class Carrier:
     def _store(self, place: Place) -> "S3Store | None":
         if isinstance(place, Path):
             return None
-        return buckets.opened(place, self._images.endpoint, self._images.job_timeout)
+        return buckets.opened(place, self._images.endpoint, self._images.job_timeout * TO_FETCH)
 
 
 def _letter(work: job.Job) -> bytes:
@@ -164,7 +166,7 @@ def main(allowed_address: Callable[[str], bool] = is_public) -> int:
             on_start=lambda _: None,
             on_death=lambda _: None,
         )
-        seconds = images.job_timeout.total_seconds()
+        seconds = (images.job_timeout * TO_FETCH).total_seconds()
         web = Web(images.hosts, seconds=seconds, allowed_address=allowed_address)
         carrier = Carrier(images, decoder, scratch, web)
     except ConfigError as error:
