@@ -99,6 +99,8 @@ def operator_process(log: Path) -> Iterator[None]:
         "WORKERPOOL_WORKER_IMAGE": "none",
         "WORKERPOOL_WATCH_NAMESPACES": NAMESPACE,
         "WORKERPOOL_HTTP_PORT": "18099",
+        # What is measured is the way of a decision, not room for pods that no node needs to run.
+        "WORKERPOOL_CAPACITY": "false",
         "PYTHONWARNINGS": "default",
     }
     with log.open("w") as output:
