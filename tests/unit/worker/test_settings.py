@@ -26,6 +26,42 @@ def test_two_variables_are_enough() -> None:
     assert settings.log_format is LogFormat.JSON
 
 
+def several(value: str, **others: str) -> dict[str, int]:
+    environ = {"WORKERPOOL_REDIS_URL": "redis://redis", "WORKERPOOL_QUEUES": value, **others}
+    return {queue.keys.list: queue.weight for queue in read(environ).queues}
+
+
+def test_one_queue_is_a_list_of_one() -> None:
+    (queue,) = read(LEAST).queues
+    assert (queue.keys.list, queue.weight) == ("queue:images", 1)
+
+
+def test_several_queues_have_weights() -> None:
+    assert several("queue:urgent=3, q:{eu}:images=1,a=b=2") == {
+        "queue:urgent": 3,
+        "q:{eu}:images": 1,
+        "a=b": 2,
+    }
+    assert several("a=1,b=2", WORKERPOOL_QUEUE="b") == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("a", "a=", "=1", "a=0", "a=101", "a=x", "a=-1", ",", "a=1,a=2", "a b=1", "a}=1"),
+        ",".join(f"q{n}=1" for n in range(17)),
+    ],
+)
+def test_what_are_no_weighted_queues_is_named(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="WORKERPOOL_QUEUES"):
+        several(wrong)
+
+
+def test_the_list_that_the_operator_scales_on_must_be_among_them() -> None:
+    with pytest.raises(ConfigError, match="leaves out c"):
+        several("a=1,b=2", WORKERPOOL_QUEUE="c")
+
+
 def test_sentinels_are_a_list_with_the_usual_port() -> None:
     assert read(LEAST).redis.sentinels is None
     environ = {**LEAST, "WORKERPOOL_REDIS_SENTINELS": "a:1, b,[::1]:2"}

@@ -37,14 +37,19 @@ class Heart:
         leases: Leases,
         lease: timedelta,
         workers: Sequence[Worker],
+        held: Callable[[Worker], str | None],
         describe: Callable[[Worker], Mapping[str, str]],
         metrics: telemetry.Metrics,
         health: telemetry.Health,
         chance: Random,
+        queue: str,
     ) -> None:
         self._leases = leases
         self._interval = lease.total_seconds() / BEATS_PER_LEASE
         self._workers = workers
+        self._held = held
+        self._name = f"heart of {queue}"
+        self._obstacle = f"redis, {queue}"
         self._describe = describe
         self._metrics = metrics
         self._health = health
@@ -59,8 +64,8 @@ class Heart:
 
     def start(self) -> None:
         """Begin to beat."""
-        self._health.hinder("redis", "Redis has not answered yet")
-        self._health.back_within("heart", MARGIN_SECONDS)
+        self._health.hinder(self._obstacle, "Redis has not answered yet")
+        self._health.back_within(self._name, MARGIN_SECONDS)
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
@@ -76,14 +81,14 @@ class Heart:
                 telemetry.log.exception("a heartbeat failed unexpectedly")
                 self._metrics.add("image_worker_bugs_total")
                 wait = self._trouble.next_seconds()
-            self._health.back_within("heart", wait + MARGIN_SECONDS)
+            self._health.back_within(self._name, wait + MARGIN_SECONDS)
             self._stopped.wait(wait)
         self._leases.close()
-        self._health.ended("heart")
+        self._health.ended(self._name)
 
     def _step(self) -> float:
         """Beat once, reap if we may; returns the seconds until the next beat."""
-        held = [worker.held for worker in self._workers]
+        held = [self._held(worker) for worker in self._workers]
         try:
             beat = self._leases.beat(
                 [worker.id for worker in self._workers],
@@ -99,7 +104,7 @@ class Heart:
         except QueueUnavailable as error:
             return self._troubled(error)
         self._trouble.reset()
-        self._health.clear("redis")
+        self._health.clear(self._obstacle)
         self._metrics.set("image_worker_redis_up", 1)
         return self._interval * self._chance.uniform(1 - JITTER, 1)
 
@@ -126,7 +131,7 @@ class Heart:
 
     def _note_lost(self, beat: Beat) -> None:
         """Say so; there is nothing to do: the ack is fenced, and the output the same."""
-        still_held = {worker.held for worker in self._workers}
+        still_held = {self._held(worker) for worker in self._workers}
         for lease in beat.lost:
             if lease in still_held:
                 telemetry.log(

@@ -14,7 +14,7 @@ from typing import Any
 
 from image_worker.errors import QueueUnavailable
 from image_worker.keys import Keys
-from image_worker.link import Link, Script, Word
+from image_worker.link import ANSWER_WITHIN, Link, Script, Word, answered
 
 BLOCK_LONGEST = timedelta(seconds=2)
 """How long one BLMOVE waits: also how late a drain or another's retry may be noticed.
@@ -129,22 +129,34 @@ class Leases:
     def wait(self, worker: str, longest: timedelta) -> bool:
         """Wait until a job has landed (True) or time is up (False)."""
         enlist = script("enlist")
-        # A block of 0 would be for ever.
-        block = max(min(longest, self._block_longest), timedelta(milliseconds=1))
-        keys = self._keys
         # One write: to be known costs no journey of its own.
         _, raw = self._link.call(
             ("EVAL", enlist.source, len(self._shared), *self._shared, worker, self._lease_ms),
-            (
-                "BLMOVE",
-                keys.list,
-                keys.landing,
-                "LEFT",
-                "RIGHT",
-                f"{block.total_seconds():.3f}",
-            ),
+            self._block(longest),
         )
         return raw is not None
+
+    def begin_wait(self, longest: timedelta) -> None:
+        """Begin to wait, right after a claim; `end_wait` before any other call."""
+        self._link.begin(self._block(longest))
+
+    def end_wait(self) -> bool:
+        """Say whether a job has landed (True) or time is up (False)."""
+        return self._link.end() is not None
+
+    @staticmethod
+    def answered(waiting: Sequence["Leases"]) -> list["Leases"]:
+        """Wait until some of these waits are over; none, if Redis keeps silent about all."""
+        longest = BLOCK_LONGEST + ANSWER_WITHIN / 2
+        links = answered([leases._link for leases in waiting], longest)  # noqa: SLF001  our own
+        return [leases for leases in waiting if leases._link in links]  # noqa: SLF001
+
+    def _block(self, longest: timedelta) -> tuple[Word, ...]:
+        # A block of 0 would be for ever.
+        block = max(min(longest, self._block_longest), timedelta(milliseconds=1))
+        keys = self._keys
+        seconds = f"{block.total_seconds():.3f}"
+        return ("BLMOVE", keys.list, keys.landing, "LEFT", "RIGHT", seconds)
 
     def beat(self, workers: Sequence[str], leases: Sequence[str]) -> Beat:
         """Renew workers and leases; learn which leases are lost and what there is to reap."""
@@ -175,8 +187,13 @@ class Leases:
         self, finished: tuple[str, int], *, job_id: str, kept: timedelta, result: str = ""
     ) -> bool:
         """Acknowledge at once, and remember the id for so long; returns whether it was acked."""
-        keys = [self._keys.memory(job_id), self._keys.results]
+        keys = [self._keys.results, self._keys.memory(job_id)]
         return bool(self._run("finish", keys, [*finished, result, self._results_kept, _ms(kept)]))
+
+    def acknowledge(self, finished: tuple[str, int], *, result: str = "") -> bool:
+        """Acknowledge without taking another job; returns whether the lease was still ours."""
+        arguments: list[Word] = [*finished, result, self._results_kept, 0]
+        return bool(self._run("finish", [self._keys.results], arguments))
 
     def fail(
         self, lease: str, *, reason: str, sentence: str, max_attempts: int, delay: timedelta
@@ -201,6 +218,10 @@ class Leases:
         """Count a crash; returns `retry`, `buried` or `lost`."""
         arguments: list[Word] = [lease, reason, _shortened(sentence), MAX_CRASHES]
         return _word(self._run("crash", [], arguments))
+
+    def withdraw(self, token: str) -> None:
+        """Hand back what an unanswered claim may have been granted."""
+        self.release(token)
 
     def release(self, lease: str) -> str:
         """Hand a job back uncounted; returns `list`, `retry` or `lost`."""

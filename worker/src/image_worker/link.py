@@ -6,7 +6,9 @@ Redis trouble leaves here as QueueUnavailable with the connection dropped, so th
 starts afresh (after a failover, even with another server).  It knows nothing of the protocol.
 """
 
-from collections.abc import Sequence
+import select
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -65,6 +67,25 @@ class Link:
         """Send requests in one write, and return their replies."""
         return self._exchange(*map(_packed, requests))
 
+    def begin(self, request: Sequence[Word]) -> None:
+        """Send a request whose reply may take its time; `end` before any other call."""
+        with self._trouble():
+            if self._connection is None:
+                self._connection = self._connected()
+            self._connection.send_packed_command([_packed(request)])  # type: ignore[no-untyped-call]
+
+    def end(self) -> Any:  # noqa: ANN401
+        """Return the reply to what was begun."""
+        with self._trouble():
+            assert self._connection is not None  # noqa: S101  it was begun
+            return self._connection.read_response(disable_decoding=True)
+
+    def fileno(self) -> int:
+        """Return the connection's socket, for `select`; only between `begin` and `end`."""
+        # redis-py has no public name for it.
+        socket: Any = self._connection._sock  # type: ignore[union-attr]  # noqa: SLF001
+        return int(socket.fileno())
+
     def close(self) -> None:
         """Drop the connection."""
         if self._connection is not None:
@@ -72,13 +93,18 @@ class Link:
             self._connection = None
 
     def _exchange(self, *packed: bytes) -> list[Any]:
-        try:
+        with self._trouble():
             if self._connection is None:
                 self._connection = self._connected()
             try:
                 return _answers(self._connection, packed)
             except AskError as elsewhere:
                 return self._redirected(elsewhere, packed)
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
         except redis.exceptions.NoScriptError:
             raise  # no trouble: the connection is in step, and the next word is EVAL
         except (redis.RedisError, OSError) as error:
@@ -113,6 +139,11 @@ class Link:
         connection = self._kind(**self._options | where)
         connection.connect()  # type: ignore[no-untyped-call]
         return connection
+
+
+def answered(links: Sequence[Link], longest: timedelta) -> list[Link]:
+    """Wait until something arrives on some of these connections, and return them."""
+    return select.select(links, (), (), longest.total_seconds())[0]
 
 
 def connect(settings: RedisSettings, name: str) -> Link:

@@ -25,6 +25,8 @@ REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 MAX_PORT = 65535
 MAX_CORES = 4096
 SENTINEL_PORT = 26379
+MOST_QUEUES = 16
+MOST_WEIGHT = 100
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -134,10 +136,20 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue to take jobs from, and how much of the time if there are others."""
+
+    keys: Keys
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All that a supervisor is told."""
 
     keys: Keys
+    """The queue, or the first of several."""
+    queues: tuple[Queue, ...]
     redis: RedisSettings
     images: ImageSettings
     origin: Origin
@@ -160,8 +172,10 @@ def read(environ: Mapping[str, str]) -> Settings:
     """Read every variable, or raise one ConfigError that names all the wrong ones."""
     reader = _Reader(environ)
     images = _images(reader)
+    queues = _queues(reader)
     settings = Settings(
-        keys=reader.parsed("QUEUE", "", Keys("", ""), keys_of),
+        keys=queues[0].keys,
+        queues=queues,
         redis=RedisSettings(
             url=reader.parsed("REDIS_URL", "", "", _redis_url),
             username=reader.optional("REDIS_USERNAME"),
@@ -292,6 +306,36 @@ def _megabytes(reader: _Reader) -> int | None:
     if reader.optional(CHILD_MEMORY) is None:
         return None
     return reader.integer(CHILD_MEMORY, 0, least=128, most=1 << 20) << 20
+
+
+def _queues(reader: _Reader) -> tuple[Queue, ...]:
+    nothing: tuple[Queue, ...] = (Queue(Keys("", "")),)
+    if reader.optional("QUEUES") is None:
+        return (Queue(reader.parsed("QUEUE", "", Keys("", ""), keys_of)),)
+    queues = reader.parsed("QUEUES", "", nothing, _weighted)
+    alone = reader.optional("QUEUE")
+    if queues != nothing and alone not in {None, *(queue.keys.list for queue in queues)}:
+        reader.mistake("QUEUES", f"leaves out {alone}, the WORKERPOOL_QUEUE; add it")
+    return queues
+
+
+def _weighted(value: str) -> tuple[Queue, ...]:
+    """Read `queue:urgent=3,queue:images=1`."""
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    queues = tuple(_queue(word) for word in words)
+    if not 1 <= len(queues) <= MOST_QUEUES:
+        raise ValueError(f"write 1 to {MOST_QUEUES} lists, like queue:urgent=3,queue:images=1")
+    if len({queue.keys for queue in queues}) < len(queues):
+        raise ValueError("a list stands there twice")
+    return queues
+
+
+def _queue(word: str) -> Queue:
+    name, _, weight = word.rpartition("=")
+    if not (name and weight.isdecimal() and 1 <= int(weight) <= MOST_WEIGHT):
+        example = f"{word.partition('=')[0]}=3"
+        raise ValueError(f"write {example}, with a weight from 1 to {MOST_WEIGHT}")
+    return Queue(keys_of(name), int(weight))
 
 
 def _sentinels(reader: _Reader) -> Sentinels | None:

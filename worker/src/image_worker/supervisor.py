@@ -16,8 +16,9 @@ from image_worker.heart import Heart
 from image_worker.keeper import CHILD_COMMAND, Keeper
 from image_worker.leases import Leases
 from image_worker.link import connect
+from image_worker.queues import Queues, lane_of
 from image_worker.seating import Seating
-from image_worker.settings import CHILD_MEMORY, PREFIX, Settings
+from image_worker.settings import CHILD_MEMORY, PREFIX, Queue, Settings
 from image_worker.worker import MARGIN_SECONDS, Stop, Worker
 
 ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -64,15 +65,7 @@ class Supervisor:
         )
         self._child_environ[f"{PREFIX}{CHILD_MEMORY}"] = str(self._child_memory >> 20)
         self._workers = [self._worker(cpu) for cpu in slots]
-        self._heart = Heart(
-            leases=self._leases("heart"),
-            lease=settings.lease,
-            workers=self._workers,
-            describe=self._describe,
-            metrics=self._metrics,
-            health=self._health,
-            chance=chance,
-        )
+        self._hearts = [self._heart(number) for number in range(len(settings.queues))]
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT; returns the process's exit code.
@@ -86,14 +79,15 @@ class Supervisor:
         telemetry.log(
             logging.INFO,
             f"starting: {self._seating.layout.sentence}",
-            queue=self._settings.keys.list,
+            queue=", ".join(queue.keys.list for queue in self._settings.queues),
             workers=[worker.id for worker in self._workers],
             http_port=server.port,
             child_memory_megabytes=self._child_memory >> 20,
         )
         for worker in self._workers:
             worker.child.start()
-        self._heart.start()
+        for heart in self._hearts:
+            heart.start()
         for worker in self._workers:
             worker.start()
         self._until_told_to_stop()
@@ -118,7 +112,8 @@ class Supervisor:
             if self._received() in ENDS or self._clock() > deadline:
                 self._hurry()
                 break
-        self._heart.stop(HURRY_SECONDS)
+        for heart in self._hearts:
+            heart.stop(HURRY_SECONDS)
         for worker in self._workers:
             worker.child.stop()
         telemetry.log(logging.INFO, "stopped")
@@ -149,7 +144,7 @@ class Supervisor:
             command=self._child_command,
         )
         return Worker(
-            leases=self._leases("worker"),
+            leases=self._calls(),
             child=child,
             stop=self._stop,
             job_timeout=self._settings.job_timeout,
@@ -162,11 +157,38 @@ class Supervisor:
             pod=self._settings.origin.pod,
         )
 
-    def _leases(self, who: str) -> Leases:
+    def _heart(self, number: int) -> Heart:
+        """Make the heartbeat of one queue: each has leases, workers and outages of its own."""
+        queue = self._settings.queues[number]
+        several = len(self._settings.queues)
+
+        def held(worker: Worker) -> str | None:
+            lease = worker.held
+            return lease if lease is not None and lane_of(lease, several) == number else None
+
+        return Heart(
+            leases=self._leases("heart", queue),
+            lease=self._settings.lease,
+            workers=self._workers,
+            held=held,
+            describe=self._describe,
+            metrics=self._metrics,
+            health=self._health,
+            chance=self._chance,
+            queue=queue.keys.list,
+        )
+
+    def _calls(self) -> Leases | Queues:
+        queues = [(self._leases("worker", queue), queue) for queue in self._settings.queues]
+        if len(queues) == 1:
+            return queues[0][0]
+        return Queues([(leases, queue.weight) for leases, queue in queues])
+
+    def _leases(self, who: str, queue: Queue) -> Leases:
         client = connect(self._settings.redis, f"image-worker:{who}")
         return Leases(
             client,
-            self._settings.keys,
+            queue.keys,
             self._settings.lease,
             results_kept=self._settings.images.results_kept,
         )

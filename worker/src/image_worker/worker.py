@@ -20,6 +20,7 @@ from image_worker.errors import QueueUnavailable, RejectedJob
 from image_worker.keeper import Keeper
 from image_worker.leases import BLOCK_LONGEST, NOTHING_FINISHED, Lease, Leases
 from image_worker.link import ANSWER_WITHIN
+from image_worker.queues import Queues
 from image_worker.verdict import Action, Verdict, judge
 
 REDIS_BASE_SECONDS = 0.05
@@ -61,7 +62,7 @@ class Worker:
     def __init__(  # noqa: PLR0913 (the supervisor wires it, once)
         self,
         *,
-        leases: Leases,
+        leases: Leases | Queues,
         child: Keeper,
         stop: Stop,
         job_timeout: timedelta,
@@ -328,7 +329,7 @@ class Worker:
         while True:
             try:
                 if self._claim_unanswered:  # it may have been granted a job all the same
-                    self._leases.release(self._token)
+                    self._leases.withdraw(self._token)
                 acked = self._leases.leave(self.id, self._finished, self._result)
             except QueueUnavailable as error:
                 self._claim_unanswered = True

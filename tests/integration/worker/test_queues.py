@@ -1,0 +1,276 @@
+"""One worker for several queues: its turns, its waits, its goodbyes, and queues on other nodes."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import redis
+
+from image_worker.errors import QueueUnavailable
+from image_worker.keys import keys_of
+from image_worker.leases import NOTHING_FINISHED, Leases
+from image_worker.link import connect
+from image_worker.queues import Queues
+from image_worker.settings import RedisSettings
+from support import planned_supervisor
+from support.pictures import jpeg
+from support.queue_state import QueueState
+from support.redis_cluster import RedisCluster
+from support.redis_server import RedisServer
+from support.supervisor import Supervisor
+from support.waiting import eventually
+
+URGENT, CALM = "queue:urgent", "queue:calm"
+LEASE = timedelta(seconds=15)
+WEIGHTS = f"{URGENT}=3,{CALM}=1"
+
+
+def state(client: redis.Redis, name: str) -> QueueState:
+    return QueueState(client, name, f"{{{name}}}:")
+
+
+@pytest.fixture
+def urgent(client: redis.Redis) -> QueueState:
+    return state(client, URGENT)
+
+
+@pytest.fixture
+def calm(client: redis.Redis) -> QueueState:
+    return state(client, CALM)
+
+
+def leases_of(url: str, name: str) -> Leases:
+    return Leases(connect(RedisSettings(url, None, None, None), "test"), keys_of(name), LEASE)
+
+
+@pytest.fixture
+def queues(server: RedisServer, client: redis.Redis) -> Iterator[Queues]:
+    assert client.ping()
+    made = Queues([(leases_of(server.url, URGENT), 3), (leases_of(server.url, CALM), 1)])
+    yield made
+    made.close()
+
+
+def done_in_turn(queues: Queues, count: int) -> str:
+    """Claim and acknowledge jobs; return the first letters of their payloads."""
+    finished, letters = NOTHING_FINISHED, ""
+    for _ in range(count):
+        claim = queues.claim("w", "", finished=finished)
+        assert claim.lease is not None
+        assert claim.acked or finished == NOTHING_FINISHED
+        letters += claim.lease.raw[:1].decode()
+        finished = (claim.lease.name, 1)
+    assert queues.leave("w", finished)
+    return letters
+
+
+class TestTurns:
+    def test_jobs_are_taken_by_weight(
+        self, queues: Queues, urgent: QueueState, calm: QueueState
+    ) -> None:
+        urgent.push(*["u"] * 100)
+        calm.push(*["c"] * 100)
+        letters = done_in_turn(queues, 40)
+        assert Counter(letters) == {"u": 30, "c": 10}
+        assert "cc" not in letters
+        assert "uuuuu" not in letters, "and not in bursts"
+        assert (urgent.stats["done"], calm.stats["done"]) == (30, 10)
+        assert urgent.quiet is calm.quiet is False
+        assert urgent.jobs == calm.jobs == 0
+
+    def test_a_queue_that_was_empty_has_saved_nothing_up(
+        self, queues: Queues, urgent: QueueState, calm: QueueState
+    ) -> None:
+        calm.push(*["c"] * 100)
+        assert done_in_turn(queues, 40) == "c" * 40
+        urgent.push(*["u"] * 100)
+        assert 4 <= done_in_turn(queues, 20).count("c") <= 5, "not 20 jobs of the other first"
+
+    def test_nothing_anywhere_says_when_the_next_retry_is_due(
+        self, queues: Queues, calm: QueueState
+    ) -> None:
+        assert queues.claim("w", "").due_in is None
+        calm.client.zadd(calm.prefix + "retry", {"x": calm.now_ms + 60_000})
+        due_in = queues.claim("w", "").due_in
+        assert due_in is not None
+        assert timedelta(seconds=50) < due_in <= timedelta(seconds=60)
+
+    @pytest.mark.parametrize("name", [URGENT, CALM])
+    def test_every_verdict_reaches_the_queue_of_its_job(
+        self, queues: Queues, client: redis.Redis, name: str
+    ) -> None:
+        queue = state(client, name)
+        queue.push("1", "2", "3", "4", "5")
+        jobs = [queues.claim("w", "").lease for _ in range(5)]
+        first, second, third, fourth, fifth = [lease.name for lease in jobs if lease is not None]
+        later = timedelta(hours=1)
+        assert queues.fail(first, reason="R", sentence="", max_attempts=2, delay=later) == "retry"
+        assert queues.crash(second, reason="R", sentence="") == "retry"
+        assert queues.bury(third, reason="R", sentence="") == "buried"
+        assert queues.release(fourth) == "list"
+        assert queues.admit(fifth, job_id="a", not_before_ms=None) == "go"
+        assert queues.finish((fifth, 1), job_id="a", kept=later)
+        assert queue.members("inflight") == {}
+        assert queue.waiting == [b"4"]
+
+
+class TestWait:
+    @pytest.mark.parametrize("name", [URGENT, CALM])
+    def test_a_job_of_any_queue_ends_it(
+        self, queues: Queues, client: redis.Redis, name: str
+    ) -> None:
+        assert not queues.wait("w", timedelta(milliseconds=20))
+        queue = state(client, name)
+        queue.push("job")
+        assert queues.wait("w", timedelta(seconds=2))
+        claim = queues.claim("w", "")
+        assert claim.lease is not None
+        assert claim.lease.raw == b"job"
+
+    def test_who_was_woken_no_longer_stands_in_the_way_of_others(
+        self, queues: Queues, urgent: QueueState, calm: QueueState
+    ) -> None:
+        urgent.push("job")
+        assert queues.wait("w", timedelta(seconds=2))
+        eventually(lambda: urgent.client.info("clients")["blocked_clients"] == 0, "nobody blocked")
+        calm.push("another")
+        assert calm.waiting == [b"another"], "not landed with somebody busy"
+
+    def test_a_full_redis_is_named(self, queues: Queues, urgent: QueueState) -> None:
+        urgent.client.config_set("maxmemory", "1mb")
+        try:
+            with pytest.raises(QueueUnavailable) as caught:
+                queues.wait("w", timedelta(seconds=1))
+            assert caught.value.reason == "OOM"
+            assert queues.claim("w", "").lease is None
+        finally:
+            urgent.client.config_set("maxmemory", "0")
+
+
+class TestTrouble:
+    def test_one_that_is_away_does_not_stop_the_others(
+        self, server: RedisServer, calm: QueueState
+    ) -> None:
+        away = leases_of("redis://127.0.0.1:1/0", URGENT)
+        queues = Queues([(away, 3), (leases_of(server.url, CALM), 1)])
+        calm.push("1", "2")
+        for number in (b"1", b"2"):
+            claim = queues.claim("w", "")
+            assert claim.lease is not None
+            assert claim.lease.raw == number
+        assert not queues.wait("w", timedelta(milliseconds=20))
+        queues.close()
+
+    def test_with_all_away_it_is_trouble(self) -> None:
+        away = [(leases_of("redis://127.0.0.1:1/0", name), 1) for name in (URGENT, CALM)]
+        queues = Queues(away)
+        for call in (
+            lambda: queues.claim("w", ""),
+            lambda: queues.wait("w", timedelta(seconds=1)),
+            lambda: queues.leave("w"),
+        ):
+            with pytest.raises(QueueUnavailable):
+                call()
+
+    def test_a_claim_that_was_not_answered_is_repeated_first(
+        self, server: RedisServer, urgent: QueueState, calm: QueueState
+    ) -> None:
+        first = leases_of(server.url, URGENT)
+        queues = Queues([(first, 1), (leases_of(server.url, CALM), 1)])
+        granted = first.claim("w", "w-0").lease
+        assert granted is None
+        urgent.push("1")
+        calm.push("2")
+        with server.frozen(), pytest.raises(QueueUnavailable):
+            queues.claim("w", "")
+        seen = []
+        for _ in range(2):
+            lease = queues.claim("w", "").lease
+            assert lease is not None
+            seen.append(lease.raw)
+        assert sorted(seen) == [b"1", b"2"]
+        assert len(urgent.members("inflight")) == len(calm.members("inflight")) == 1
+        queues.close()
+
+
+def job(number: int, plan: str = "noop") -> str:
+    return json.dumps({"filename": f"{number}.jpg", "plan": plan})
+
+
+def worker_at(url: str, folder: Path, **variables: str) -> Supervisor:
+    settings = {"queue": "", "queues": WEIGHTS, **variables}
+    return Supervisor(url, folder, command=planned_supervisor.COMMAND, **settings)
+
+
+def test_a_worker_does_the_jobs_of_all_its_queues_and_leaves_them_clean(
+    server: RedisServer, urgent: QueueState, calm: QueueState, tmp_path: Path
+) -> None:
+    with worker_at(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        for round_of_jobs in range(1, 4):
+            for queue in (urgent, calm):
+                eventually(lambda: queue.members("workers"), "a worker that waits")  # noqa: B023
+                queue.push(*[job(n) for n in range(10)])
+                eventually(
+                    lambda: queue.quiet and queue.stats.get("done") == 10 * round_of_jobs,  # noqa: B023
+                    lambda: f"{queue.list}: {queue.stats}, {supervisor.log[-5:]}",  # noqa: B023
+                )
+        assert supervisor.metric("image_worker_redis_errors_total") == 0
+        assert supervisor.terminate() == 0
+    for queue in (urgent, calm):
+        assert queue.members("workers") == {}
+        assert queue.jobs == 0
+
+
+def test_sigterm_finishes_the_running_job_of_any_queue(
+    server: RedisServer, urgent: QueueState, calm: QueueState, tmp_path: Path
+) -> None:
+    with worker_at(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        (tmp_path / "in" / "1.jpg").write_bytes(jpeg())
+        calm.push(job(1, "slow"))
+        eventually(lambda: calm.members("inflight"), "the job to run")
+        assert supervisor.terminate() == 0
+    assert calm.stats["done"] == 1
+    assert urgent.members("workers") == calm.members("workers") == {}
+
+
+def test_a_long_job_of_one_queue_keeps_its_lease_and_the_dead_of_another_are_reaped(
+    server: RedisServer, urgent: QueueState, calm: QueueState, tmp_path: Path
+) -> None:
+    urgent.push(job(2))
+    gone = leases_of(server.url, URGENT)
+    gone.claim("gone", "gone-0")
+    gone.close()
+    urgent.expire("inflight", "gone-0")
+    urgent.expire("workers", "gone")
+    with worker_at(server.url, tmp_path, lease_seconds="1", queues=f"{CALM}=1,{URGENT}=1") as one:
+        one.await_ready()
+        calm.push(job(1, "hang"))
+        eventually(lambda: calm.members("inflight"), "the job to run")
+        eventually(lambda: urgent.members("retry"), "the other one to be due")
+        eventually(lambda: "gone" not in urgent.members("workers"), "the dead struck off")
+        assert len(calm.members("inflight")) == 1
+        assert calm.stats == {}, "several leases have passed, and nobody took it"
+
+
+def test_queues_may_lie_on_different_nodes_of_a_cluster(tmp_path: Path) -> None:
+    with RedisCluster() as cluster:
+        names = {cluster.owner(name).port: name for name in map("queue:{}".format, range(200))}
+        assert len(names) == 3
+        queues = [state(cluster.client(), name) for name in names.values()]
+        weights = ",".join(f"{name}=1" for name in names.values())
+        with worker_at(cluster.nodes[0].url, tmp_path, queues=weights) as supervisor:
+            supervisor.await_ready()
+            for queue in (*queues, *queues):
+                queue.push(job(1), job(2))
+            for queue in queues:
+                eventually(
+                    lambda: queue.quiet and queue.stats.get("done") == 4,  # noqa: B023
+                    lambda: f"{queue.list}: {queue.stats}, {supervisor.log[-5:]}",  # noqa: B023
+                )
+            assert "CROSSSLOT" not in supervisor.get("/metrics")[1]
+            assert supervisor.terminate() == 0
