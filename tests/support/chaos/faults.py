@@ -40,7 +40,7 @@ DECK: dict[Kind, tuple[int, tuple[float, ...]]] = {
     Kind.PART_NETWORK: (1, (0.5, 4.0)),
     Kind.STALL_NETWORK: (1, (0.5, 4.0)),
 }
-LONGEST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
