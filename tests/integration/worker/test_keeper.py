@@ -98,7 +98,7 @@ def test_a_child_that_reads_nothing_cannot_hold_its_supervisor(start: Start) -> 
 
 
 @pytest.mark.parametrize(
-    "answer", ["b'not JSON'", "b'{}'", "b'[]'", 'b\'{"is":"Done"}\'', 'b\'{"is":"exit"}\'']
+    "answer", ["b'not JSON'", "b'{}'", "b'[]'", "b'[\"Done\"]'", "b'[\"exit\"]'"]
 )
 def test_nonsense_is_an_end(start: Start, answer: str) -> None:
     child = start(READY + f"frames.receive()\nframes.send({answer})\ntime.sleep(60)\n")

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -68,7 +69,9 @@ class _Child:
     def allow(self, seconds: float) -> None:
         """Wait so long for each read and write, at most."""
         if seconds != self._allowed:  # it is the same for every job, and costs a system call
-            self.stream.settimeout(seconds)
+            # The kernel's own timeouts: those of Python ask poll() before each read and write.
+            for limit in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                self.stream.setsockopt(socket.SOL_SOCKET, limit, _timeval(seconds))
             self._allowed = seconds
 
     def kill(self) -> None:
@@ -192,7 +195,7 @@ class Keeper:
         try:
             child.allow(timeout.total_seconds())
             child.frames.send(body)
-        except TimeoutError:
+        except BlockingIOError:  # the time is up
             return self._killed(child)
         except OSError:
             self._await_death(child)
@@ -200,7 +203,7 @@ class Keeper:
         try:
             # One read answers almost always, so the timeout of each is that of the whole.
             outcome = wire.decode_answer(child.frames.receive())
-        except TimeoutError:
+        except BlockingIOError:  # the time is up
             return self._killed(child)
         except (EOFError, OSError):
             return Died(self._await_death(child))
@@ -284,6 +287,11 @@ def describe(exit_code: int) -> str:
         return f"was killed by {signal.Signals(-exit_code).name}"
     except ValueError:
         return f"was killed by signal {-exit_code}"
+
+
+def _timeval(seconds: float) -> bytes:
+    whole = int(seconds)
+    return struct.pack("@ll", whole, int((seconds - whole) * 1e6))
 
 
 def _hang_up(stream: socket.socket) -> None:

@@ -122,19 +122,18 @@ class Frames:
 
 
 def encode(message: Ready | Answer) -> bytes:
-    """Write a message as JSON."""
-    fields = {name: getattr(message, name) for name in message.__slots__}
-    return _to_json({"is": type(message).__name__, **fields}).encode()
+    """Write a message as JSON: its kind, then its fields in their order."""
+    values = [getattr(message, name) for name in message.__slots__]
+    return _to_json([type(message).__name__, *values]).encode()
 
 
 def decode_ready(body: bytes) -> Ready:
     """Read the first message of a child."""
-    fields = _from_json(body.decode())
-    return Ready(pid=fields["pid"], cpus=tuple(fields["cpus"]))
+    _, pid, cpus = _from_json(body.decode())
+    return Ready(pid, tuple(cpus))
 
 
 def decode_answer(body: bytes) -> Answer:
     """Read what became of a job, or what it asks first."""
-    fields = _from_json(body.decode())
-    kind = _ANSWERS[fields.pop("is")]
-    return kind(**fields)
+    kind, *values = _from_json(body.decode())
+    return _ANSWERS[kind](*values)
