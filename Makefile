@@ -42,6 +42,9 @@ chaos: venv ## 20,000 jobs in a storm of 300 faults, nothing lost; SEED=… JOBS
 fuzz-images: venv ## Hand 10,000 damaged images to a decoding child
 	@PYTHONPATH=tests $(PY) tests/chaos/fuzz_images.py
 
+fuzz-payloads: venv ## Push 10,000 hostile payloads to a real supervisor
+	@PYTHONPATH=tests $(PY) tests/chaos/fuzz_payloads.py
+
 bench-reaction: venv ## RPUSH to spec.replicas, in milliseconds, beside a bare PATCH
 	@PYTHONPATH=tests $(PY) tests/bench/reaction.py
 
@@ -99,4 +102,4 @@ clean: ## Remove everything that was built
 	@$(PYTHON) -m localcluster clean
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down picture test unit contract integration cluster-test chaos fuzz-images bench-reaction bench-decisions bench-decide bench-images bench-cores check format venv lock packages programs images clean
+.PHONY: help up down picture test unit contract integration cluster-test chaos fuzz-images fuzz-payloads bench-reaction bench-decisions bench-decide bench-images bench-cores check format venv lock packages programs images clean
