@@ -80,12 +80,14 @@ def main() -> int:
         with Supervisor(server.url, folder, job_max_attempts="1") as supervisor:
             supervisor.await_ready()
             children = supervisor.children()
-            for batch in range(options.payloads // BATCH):
-                queue.push(*(payload(chance) for _ in range(BATCH)))
+            for batch in range(-(-options.payloads // BATCH)):
+                queue.push(
+                    *(payload(chance) for _ in range(min(BATCH, options.payloads - batch * BATCH)))
+                )
                 eventually(
                     lambda: queue.quiet, lambda: f"calm: {queue.lengths}", seconds=300, every=0.1
                 )
-                if batch == WARM_BATCHES:
+                if batch <= WARM_BATCHES:
                     warm = resident_megabytes([supervisor.pid, *children])
             end = resident_megabytes([supervisor.pid, *children])
             deaths = supervisor.metric("image_worker_child_deaths_total")
@@ -94,10 +96,11 @@ def main() -> int:
             ended = supervisor.terminate(seconds=60)
         lines = [queue.envelope(lease)[0] for lease in queue.members("dead")]
         reasons = Counter(line.split(" ")[4] for line in lines)
-        done = queue.stats.get("done", 0)
+        done, duplicate = (queue.stats.get(name, 0) for name in ("done", "duplicate"))
+        lost = options.payloads - done - duplicate - len(lines)
         nowhere = queue.jobs - len(lines)
     good = (
-        (same, ended, deaths, bugs, nowhere) == (True, 0, 0, 0, 0)
+        (same, ended, deaths, bugs, lost, nowhere) == (True, 0, 0, 0, 0, 0)
         and reasons["Unexpected"] == 0
         and end - warm <= MAX_GROWTH_MEGABYTES
     )
@@ -106,6 +109,8 @@ def main() -> int:
         "seed": options.seed,
         "payloads": options.payloads,
         "done": done,
+        "duplicate": duplicate,
+        "lost": lost,
         "buried": dict(reasons.most_common()),
         "child_deaths": deaths,
         "bugs": bugs,
