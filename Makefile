@@ -36,6 +36,9 @@ integration: venv programs ## Adapters and planes, against real servers and faul
 cluster-test: venv ## The product on real kubelets
 	@$(PY) -m pytest tests/cluster
 
+cluster-soak: venv ## Thirty cycles of random load on real kubelets: no job is touched by scale-in
+	@SCALE_IN_CYCLES=30 SCALE_IN_LONGEST_SECONDS=20 $(PY) -m pytest tests/cluster/test_scale_in.py
+
 chaos: venv ## 20,000 jobs in a storm of 300 faults, nothing lost; SEED=… JOBS=… FAULTS=…
 	@PYTHONPATH=tests $(PY) tests/chaos/storm_worker.py $(foreach name,SEED JOBS FAULTS,$(if $($(name)),--$(name) $($(name))))
 
@@ -102,4 +105,4 @@ clean: ## Remove everything that was built
 	@$(PYTHON) -m localcluster clean
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down picture test unit contract integration cluster-test chaos fuzz-images fuzz-payloads bench-reaction bench-decisions bench-decide bench-images bench-cores check format venv lock packages programs images clean
+.PHONY: help up down picture test unit contract integration cluster-test cluster-soak chaos fuzz-images fuzz-payloads bench-reaction bench-decisions bench-decide bench-images bench-cores check format venv lock packages programs images clean

@@ -217,6 +217,7 @@ def test_the_operator_gets_the_default_settings(documents: list[Document]) -> No
     assert environment(documents) == {
         "WORKERPOOL_WORKER_IMAGE": "image-worker:0.1.0",
         "WORKERPOOL_WORKER_IMAGE_PULL_POLICY": "IfNotPresent",
+        "WORKERPOOL_RETIREMENT": "on",
         "WORKERPOOL_TICK_SECONDS": "0.25",
         "WORKERPOOL_SAFETY_POLL_SECONDS": "30",
         "WORKERPOOL_REQUEST_TIMEOUT_SECONDS": "5",

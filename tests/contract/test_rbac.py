@@ -23,6 +23,7 @@ FOR_POOLS: Rights = {
     "apps/deployments": {"get", "list", "watch", "create", "patch"},
     "apps/deployments/scale": {"get", "patch"},
     "autoscaling/horizontalpodautoscalers": {"list"},
+    "/pods": {"list", "patch"},
     "/secrets": {"get"},
     "/events": {"create", "patch"},
     "events.k8s.io/events": {"create", "patch"},
@@ -30,7 +31,8 @@ FOR_POOLS: Rights = {
 FOR_THE_RESOURCE: Rights = {
     "apiextensions.k8s.io/customresourcedefinitions": {"get", "list", "watch"},
 }
-FOR_CAPACITY: Rights = {"/nodes": {"list", "watch"}, "/pods": {"list", "watch"}}
+FOR_CAPACITY: Rights = {"/nodes": {"list", "watch"}, "/pods": {"list", "watch", "patch"}}
+"""With what pools need of pods."""
 AT_HOME: Rights = {"coordination.k8s.io/leases": {"create"}}
 """In the operator's own namespace; its own Lease it may get and update, too."""
 FOR_NAMESPACES: Rights = {"/namespaces": {"get", "list", "watch"}}

@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
@@ -167,6 +168,14 @@ class FakeConnection:
         await self._answer()
         self._check()
         return surveys
+
+    async def ask(self, queue: str, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+        """Return nothing for each command: no test of the reader looks at more."""
+        self._check()
+        self._server.note(f"ask {queue}")
+        await self._answer()
+        self._check()
+        return [None for _ in commands]
 
     def tell(self, names: Sequence[bytes] | None) -> None:
         """Report a change to whoever opened the connection."""

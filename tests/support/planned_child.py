@@ -1,6 +1,7 @@
 """A decoding child with planned faults, for tests: the real one but for what a job asks.
 
-`{"filename": ..., "plan": "die" | "hang" | "fail" | "slow" | "noop" | "die-once:<path>"}`.
+`{"filename": ..., "plan": "die" | "hang" | "fail" | "slow" | "noop" | "sleep:<seconds>" |
+"die-once:<path>"}`.
 """
 
 import json
@@ -39,7 +40,8 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
             time.sleep(SLOW_SECONDS)
         case "fail":
             return wire.Failed("Planned", "as planned")
-        case "noop":
+        case "noop" | "sleep":
+            time.sleep(float(mark or 0))
             return wire.Done(payload["filename"], 0, 1, 1, 1)
         case _:
             pass

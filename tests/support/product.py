@@ -292,6 +292,20 @@ class PhotoPool:
 
         return eventually(ready, self.story, seconds=seconds, every=0.1)
 
+    def await_ready_at_least(self, count: int, *, seconds: float = 60) -> None:
+        """Wait until so many worker pods are ready."""
+        eventually(
+            lambda: sum(map(is_ready, self.pods())) >= count,
+            self.story,
+            seconds=seconds,
+            every=0.1,
+        )
+
+    def template_annotations(self) -> Mapping[str, str]:
+        """Return the annotations of the Deployment's pod template."""
+        deployment = self.kubectl.get("deployment", f"{POOL}-worker", "-n", self.namespace)
+        return dict(deployment["spec"]["template"]["metadata"].get("annotations") or {})
+
     def await_zero(self, *, seconds: float = 60) -> None:
         """Wait until no pod is left."""
         eventually(

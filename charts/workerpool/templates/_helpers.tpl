@@ -88,7 +88,7 @@ affinity:
 
 {{/*
 All the operator may do with pools and what they are made of. Nothing is ever deleted by it: what a pool owned is
-collected by Kubernetes when the pool is gone. Pods are only looked at, where that is granted.
+collected by Kubernetes when the pool is gone.
 */}}
 {{- define "workerpool.operatorRules" -}}
 - apiGroups: [workerpool.dev]
@@ -107,6 +107,12 @@ collected by Kubernetes when the pool is gone. Pods are only looked at, where th
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [list]
+{{- if .Values.operator.retirement }}
+# To find out which worker pods are idle, and to have those go first: an annotation is all that is written.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, patch]
+{{- end }}
 # The credentials a pool names in spec.queue.redis.secretRef: read one by one, never listed.
 - apiGroups: [""]
   resources: [secrets]

@@ -14,7 +14,7 @@ from workerpool_operator.cluster import Cluster, LeaseInCluster, connect
 from workerpool_operator.errors import ApplyFailed, ConfigError, NotFound
 from workerpool_operator.lease import Elector
 from workerpool_operator.queues import CredentialSource
-from workerpool_operator.reconcile import Reconciler
+from workerpool_operator.reconcile import RETIREMENT_REQUESTS, Reconciler
 from workerpool_operator.registry import Registry
 from workerpool_operator.resource import Endpoint, Key
 from workerpool_operator.settings import Settings, read_settings
@@ -56,7 +56,7 @@ async def run(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         cluster = await connect(
             request_seconds=settings.request_timeout_seconds,
-            connections=settings.max_writes_in_flight + 4,
+            connections=settings.max_writes_in_flight + RETIREMENT_REQUESTS + 4,
         )
         stack.push_async_callback(cluster.close)
         elector = _elector(cluster, settings)

@@ -25,6 +25,7 @@ from workerpool_operator.errors import (
     Throttled,
 )
 from workerpool_operator.resource import GROUP, PLURAL, VERSION, Key
+from workerpool_operator.victims import COST_ANNOTATION
 from workerpool_operator.workload import MANAGED_BY, MANAGED_BY_LABEL
 
 Document = dict[str, Any]
@@ -198,6 +199,18 @@ class Cluster:
         path = _path(_APPS, "deployments", key) + "/scale"
         body = {"metadata": {"resourceVersion": str(version)}, "spec": {"replicas": replicas}}
         return await self.request("PATCH", path, body, _MERGE, {"fieldManager": SCALER})
+
+    async def list_pods(self, namespace: str, labels: Mapping[str, str]) -> list[Document]:
+        """Return the pods that have all these labels."""
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        return await self._list("/api/v1", "pods", [namespace], {"labelSelector": selector})
+
+    async def price_pod(self, key: Key, cost: int) -> None:
+        """Say how dear a pod is to be to its ReplicaSet when that has to delete some."""
+        metadata = {"annotations": {COST_ANNOTATION: str(cost)}}
+        query = {"fieldManager": SCALER}
+        path = _path("/api/v1", "pods", key)
+        await self.request("PATCH", path, {"metadata": metadata}, _MERGE, query)
 
     async def write_status(self, key: Key, status: Document) -> None:
         """Merge `status` into a pool's; a field of `None` is removed."""

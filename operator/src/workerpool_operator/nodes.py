@@ -7,7 +7,7 @@ https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#redir
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from workerpool_operator.errors import Moved, Unreadable
@@ -96,6 +96,10 @@ class Nodes:
         """Return what workers tell of themselves, from where the queues were read."""
         told = await self._at_home(queues, TrackingConnection.survey)
         return [told[queue] for queue in queues]
+
+    async def ask(self, queue: str, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+        """Return the answers to commands of the caller's own, from where the queue was read."""
+        return await self._links[self._homes.get(queue, self._url)].ask(commands)
 
     async def _at_home(self, queues: Sequence[str], call: Call[T]) -> dict[str, T]:
         by_node: dict[str, list[str]] = {}

@@ -19,7 +19,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from workerpool_operator.errors import ApplyFailed, NotFound, Unreadable
 from workerpool_operator.evidence import Survey
@@ -82,6 +82,9 @@ class Connection(Protocol):
     async def survey(self, queues: Sequence[str]) -> list[Survey | Unreadable]:
         """Return what each queue's workers tell of themselves."""
 
+    async def ask(self, queue: str, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+        """Return the answers to commands of the caller's own, from where the queue is."""
+
 
 Connector = Callable[[str, Credentials, float], Connection]
 """URL, credentials and timeout → a connection to be opened."""
@@ -128,6 +131,7 @@ class QueueReader:
         self._connector = connector
         self._queues: dict[str, _Queue] = {}
         self._wake = asyncio.Event()
+        self._connection: Connection | None = None
         self._served = False
         """Whether the present connection has answered a whole round."""
         self.progress_at = -math.inf
@@ -155,6 +159,16 @@ class QueueReader:
             entry.told = entry.told or told
             self._wake.set()
 
+    async def ask(self, queue: str, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+        """Return the answers of this Redis to commands of the caller's own.
+
+        Raises:
+            Unreadable: it cannot be asked now, or refuses.
+        """
+        if self._connection is None:
+            raise Unreadable(f"There is no connection to {self.endpoint.url} now")
+        return await self._connection.ask(queue, commands) if commands else []
+
     async def run(self) -> None:
         """Read for ever; whatever Redis does, this does not end."""
         delay, longest = RECONNECT_SECONDS
@@ -179,11 +193,13 @@ class QueueReader:
     async def _session(self) -> NoReturn:
         """Connect, and read until the connection ends."""
         connection = await self._connect()
+        self._connection = connection
         # Beside the reading, so that no survey can ever delay an answer to a push.
         surveying = asyncio.create_task(self._survey(connection))
         try:
             await self._serve(connection)
         finally:
+            self._connection = None
             surveying.cancel()
             try:
                 await asyncio.wait({surveying})

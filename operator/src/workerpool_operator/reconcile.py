@@ -26,6 +26,7 @@ from workerpool_operator.model import Backlog, Decision, History, Observation, R
 from workerpool_operator.notices import Clock, Events, StatusBoard
 from workerpool_operator.queues import CredentialSource, Timing
 from workerpool_operator.registry import (
+    DeploymentRecord,
     PoolRecord,
     Registry,
     deployment_record,
@@ -39,6 +40,7 @@ from workerpool_operator.report import (
     loss_words,
 )
 from workerpool_operator.resource import Key, Pool
+from workerpool_operator.retirement import Retirement
 from workerpool_operator.rollout import Rollout, complete
 from workerpool_operator.schedule import floor
 from workerpool_operator.settings import Settings
@@ -49,6 +51,9 @@ from workerpool_operator.writer import Priority, Writer
 
 log = logging.getLogger(__name__)
 
+RETIREMENT_REQUESTS = 8
+"""Requests about pods under way at a time, beside what the writer sends."""
+
 
 @dataclass(slots=True)
 class _State:
@@ -57,6 +62,8 @@ class _State:
     record: PoolRecord
     board: StatusBoard
     rollout: Rollout
+    retirement: Retirement | None
+    """Who takes the pool down by idle pods alone; `None` if that is switched off."""
     manifest: Document | None = None
     """The Deployment as the pool wants it; `None` if the pool is invalid."""
     needs: Needs | None = None
@@ -104,6 +111,7 @@ class Reconciler:
         self._targets = Targets(cluster, registry, self._target_found)
         self._inventory = Inventory()
         self._tasks: list[asyncio.Task[None]] = []
+        self._gate = asyncio.Semaphore(RETIREMENT_REQUESTS)
         self._events = Events(cluster, self.writer, clock, settings.pod_name)
 
     def start(self) -> None:
@@ -121,6 +129,9 @@ class Reconciler:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for state in self._states.values():
+            if state.retirement is not None:
+                state.retirement.close()
         await self.subscriptions.close()
         await self.writer.close()
 
@@ -236,13 +247,31 @@ class Reconciler:
         done = partial(self._rolled_out, key)
         rollout = Rollout(key, self._cluster, self._registry, self.writer, done=done)
         changes = tuple(record.status.get("history") or ())
-        return _State(record, board, rollout, changes=changes)
+        return _State(record, board, rollout, self._retirement(key), changes=changes)
+
+    def _retirement(self, key: Key) -> Retirement | None:
+        if not self._settings.retirement:
+            return None
+
+        def changed() -> None:
+            self._decide(key, self._states[key], told=None)
+            self._report(key, self._states[key])
+
+        def warn(words: str) -> None:
+            log.warning(words, extra={"pool": str(key)})
+            record = self._states[key].record
+            self._events.tell(record, "RetirementUnavailable", words, warning=True)
+
+        ask = partial(self.subscriptions.ask, key)
+        return Retirement(self._cluster, ask, self._gate, changed=changed, warn=warn)
 
     def _forget(self, key: Key, state: _State) -> None:
         """A deleted pool: its Deployment is the garbage collector's."""
         self.subscriptions.unfollow(key)
         state.board.close()
         state.rollout.close()
+        if state.retirement is not None:
+            state.retirement.close()
         self.writer.discard((key, "scale"))
         self._meter.drop(key)
         for reason in Reason:
@@ -260,6 +289,7 @@ class Reconciler:
             record.pool,
             image=self._settings.worker_image,
             pull_policy=self._settings.worker_image_pull_policy,
+            protected=self._settings.retirement,
         )
 
     def _rolled_out(self, key: Key, created: str) -> None:
@@ -291,20 +321,20 @@ class Reconciler:
     def _decide(self, key: Key, state: _State, *, told: float | None) -> None:
         pool, reading = state.record.pool, state.reading
         if pool is None or reading is None:
+            self._rest(state)
             return
         replicas = self._replicas(key, state, pool)
-        if replicas is None:
+        if replicas is None or "target" in state.troubles:  # its size is another's to decide
+            self._rest(state)
             return
-        if "target" in state.troubles:
-            return  # its size is another's to decide
         now = self._clock()
         backlog = reading if isinstance(reading, Backlog) else None
         pace, loss = state.learnt.pace(now), state.learnt.loss
         places = self._inventory.places(key, state.needs, now) if state.needs else None
         observation = Observation(now, replicas, backlog, pace, loss, places)
-        before, state.decision = state.decision, decide(observation, pool.policy, state.history)
-        decision = state.decision
+        before, decision = state.decision, decide(observation, pool.policy, state.history)
         state.history = decision.history
+        state.decision = decision = self._allowed(key, state, pool, decision)
         if before is None or before.reason is not decision.reason:
             self._count_decision(key, decision)
         if decision.desired == state.scaling_to:
@@ -325,6 +355,19 @@ class Reconciler:
         state.scaling_to = decision.desired
         write = partial(self._scale, key, state, decision, told)
         self.writer.submit((key, "scale"), priority, write)
+
+    def _allowed(self, key: Key, state: _State, pool: Pool, decision: Decision) -> Decision:
+        """Return as much of a decision as may be carried out without touching running work."""
+        deployment = self._registry.deployment(key)
+        if state.retirement is None or deployment is None or pool.dry_run:
+            self._rest(state)
+            return decision
+        return state.retirement.allow(decision, deployment, pool.queue)
+
+    def _rest(self, state: _State) -> None:
+        """Let nobody be sent away for what was decided before."""
+        if state.retirement is not None:
+            state.retirement.rest()
 
     def _replicas(self, key: Key, state: _State, pool: Pool) -> int | None:
         """Return the present count; in a dry run what it would be; unknown while it is made."""
@@ -352,14 +395,15 @@ class Reconciler:
             state.scaling_to = None
             return
         try:
-            scale = await self._cluster.scale_deployment(
-                deployment.key, decision.desired, deployment.version
-            )
+            scale = await self._write_scale(state, deployment, decision.desired)
         except Conflict:
             # Somebody else wrote meanwhile: look at it, and decide anew.
             state.scaling_to = None
             body = await self._cluster.read_deployment(deployment.key)
             self._registry.put_deployment(deployment_record(body), pool=key)
+            return
+        if scale is None:  # to be decided anew, by what is true by now
+            state.scaling_to = None
             return
         if told is not None:
             self.metrics.reaction.observe(asyncio.get_running_loop().time() - told)
@@ -370,6 +414,18 @@ class Reconciler:
         self._tell(key, state, deployment.replicas, decision, "Scaled")
         replicas = scale["spec"].get("replicas", 0)  # the API leaves a zero out
         self._registry.note_scale(key, replicas, version_of(scale))
+
+    async def _write_scale(
+        self, state: _State, deployment: DeploymentRecord, replicas: int
+    ) -> Document | None:
+        """Return the Scale as written; `None` if the pods that were to go may not go now."""
+        key, version = deployment.key, deployment.version
+        if state.retirement is None or replicas >= deployment.replicas:
+            return await self._cluster.scale_deployment(key, replicas, version)
+        async with state.retirement.lowering(replicas) as looked_at:
+            if looked_at is None:
+                return None
+            return await self._cluster.scale_deployment(key, replicas, looked_at or version)
 
     def _tell(self, key: Key, state: _State, before: int, decision: Decision, verb: str) -> None:
         """Tell of a change of scale in the log, in an Event, and in the status' history."""

@@ -25,24 +25,22 @@ async def read(ask: Ask, queue: str) -> Roster:
             [("ZRANGE", f"{keys}inflight", 0, -1), ("ZRANGE", f"{keys}workers", 0, -1)]
         )
     )
-    holders = [_pod_of(lease.rpartition("-")[0]) for lease in leases]
-    busy = frozenset(filter(None, holders))
+    busy = frozenset(filter(None, (_pod_of(lease.rpartition("-")[0]) for lease in leases)))
     idle = [worker for worker in workers if _pod_of(worker) and _pod_of(worker) not in busy]
     answers = await ask([("HGET", f"{keys}worker:{worker}", "idle") for worker in idle])
     since: dict[str, int | None] = {}
     for worker, answer in zip(idle, answers, strict=True):
         pod = _pod_of(worker)
         since[pod] = _later(since.get(pod, 0), _since(answer))
-    return Roster(busy, since, nameless=holders.count(""))
+    return Roster(busy, since, nameless=sum("@" not in lease for lease in leases))
 
 
-async def retire(
-    ask: Ask, queue: str, pods: Collection[str], ends: timedelta
-) -> frozenset[str]:
+async def retire(ask: Ask, queue: str, pods: Collection[str], ends: timedelta) -> frozenset[str]:
     """Close the idle ones of `pods`, each with all its workers; return which were closed."""
     keys = queue_prefix(queue)
-    words = (f"{keys}inflight", f"{keys}retired", round(ends / timedelta(milliseconds=1)), *pods)
-    (closed,) = await ask([("EVAL", _script(), 2, *words)])
+    milliseconds = round(ends / timedelta(milliseconds=1))
+    keys_of_script = (f"{keys}inflight", f"{keys}retired")
+    (closed,) = await ask([("EVAL", _script(), 2, *keys_of_script, milliseconds, *pods)])
     return frozenset(name.decode() for name in closed)
 
 
@@ -59,7 +57,7 @@ def _script() -> str:
 
 
 def _pod_of(worker: str) -> str:
-    """Return the pod that a worker's id ends with, if it names one."""
+    """Return the pod that a worker's id ends with; empty if it is in none, or does not say."""
     return worker.partition("@")[2]
 
 

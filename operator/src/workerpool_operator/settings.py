@@ -35,6 +35,8 @@ class Settings:
     """What `workerpool_cost_total` is told in, in any currency; 0 leaves the metric out."""
     capacity: bool = True
     """Whether nodes and pods are looked at, to ask for no more cores than there are."""
+    retirement: bool = True
+    """Whether only idle pods are taken in a scale-in; it needs rights to pods."""
     log_level: str = "INFO"
     log_format: str = "json"
     pod_name: str = "workerpool-operator"
@@ -84,6 +86,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         max_writes_in_flight=take("WORKERPOOL_MAX_WRITES_IN_FLIGHT", _positive, 16),
         price_per_core_hour=take("WORKERPOOL_PRICE_PER_CORE_HOUR", _price, 0.0),
         capacity=take("WORKERPOOL_CAPACITY", _one_of("true", "false"), "true") == "true",
+        retirement=take("WORKERPOOL_RETIREMENT", _one_of("on", "off"), "on") == "on",
         log_level=take(
             "WORKERPOOL_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"
         ),

@@ -5,9 +5,9 @@ somebody reads, and nothing of what follows from a reading.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
@@ -97,6 +97,17 @@ class Subscriptions:
         source = self._sources.get(key)
         if source is not None:
             self._readers[source.endpoint][0].poke(source.queue)
+
+    async def ask(self, key: Key, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+        """Return the answers of the pool's Redis to commands of the caller's own.
+
+        Raises:
+            Unreadable: it cannot be asked now, or refuses.
+        """
+        source = self._sources.get(key)
+        if source is None:
+            raise Unreadable("The pool follows no queue now")
+        return await self._readers[source.endpoint][0].ask(source.queue, commands)
 
     def pass_on(
         self, source: _Source, reading: Backlog | Unreadable, *, told: float | None

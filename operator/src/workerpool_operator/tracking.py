@@ -84,6 +84,8 @@ class TrackingConnection:
         self._timeout = timeout
         self._replies: deque[asyncio.Future[Any]] = deque()
         self._reader: asyncio.Task[None] | None = None
+        self._sending = asyncio.Lock()
+        """Answers come in the order of questions, so these must not overtake each other."""
         self._clock_offset = 0.0
         self._server = ""
         self.tracking = False
@@ -228,6 +230,21 @@ class TrackingConnection:
             server=self._server,
         )
 
+    async def ask(self, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+        """Return the answers to commands of the caller's own, beside what is read here.
+
+        Raises:
+            Unreadable: one of them was refused, or the connection ended.
+        """
+        # Whoever gives up waiting must not leave a question unsent whose answer is expected.
+        asking = asyncio.create_task(self._ask(commands))
+        asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        answers = await asyncio.shield(asking)
+        for answer in answers:
+            if isinstance(answer, RedisError):
+                raise describe(answer, self._address)
+        return answers
+
     async def _ask(self, commands: Sequence[Sequence[str | int]]) -> list[Any]:
         """Send commands in one piece and return their answers; errors are answers, too."""
         if self._reader is None or self._reader.done():
@@ -236,11 +253,14 @@ class TrackingConnection:
         futures = [loop.create_future() for _ in commands]
         try:
             async with asyncio.timeout(self._timeout):
-                self._replies.extend(futures)
                 packed = self._link.pack_commands(commands)
-                await self._link.send_packed_command(packed, check_health=False)
+                async with self._sending:
+                    self._replies.extend(futures)
+                    await self._link.send_packed_command(packed, check_health=False)
                 return await asyncio.gather(*futures)
         except (RedisError, OSError, TimeoutError) as error:
+            # Which answer belongs to which question is no longer sure: end it for all.
+            await self._link.disconnect(nowait=True)
             raise describe(error, self._address) from error
 
     async def _receive(self, invalidated: Callable[[Sequence[bytes] | None], None]) -> None:

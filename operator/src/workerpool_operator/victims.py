@@ -105,7 +105,7 @@ def plan(
     Replicas without a pod go first, and need nobody's leave.
     """
     if _silent(pods, roster):
-        return Plan(desired, blind=True)
+        return Plan(0, blind=True)
     count = max(0, len(pods) - desired)
     rolling = rolling or len({pod.owner for pod in pods}) > 1
     victims = _choose(pods, roster, count)
@@ -116,7 +116,7 @@ def plan(
     if len(victims) == count:
         return Plan(target, victims)
     idle = sum(pod.name not in roster.busy for pod in pods)
-    held = "" if idle == len(victims) else ", and pods that start hold a job"
+    held = "" if idle == len(victims) else ", and one that is not ready has a job"
     return Plan(target, victims, Reason.BUSY, f"only {idle} of {len(pods)} pods are idle{held}")
 
 
@@ -133,16 +133,19 @@ def _choose(pods: Sequence[Pod], roster: Roster, count: int) -> tuple[Pod, ...]:
     for stage in Stage:
         group = [pod for pod in pods if pod.stage is stage]
         free = [pod for pod in group if pod.name not in roster.busy]
-        chosen += sorted(free, key=lambda pod: _idle_longest(pod, roster))[: count - len(chosen)]
+        chosen += sorted(free, key=lambda pod: _first_to_go(pod, roster))[: count - len(chosen)]
         if len(free) < len(group):
             break
     return tuple(chosen)
 
 
-def _idle_longest(pod: Pod, roster: Roster) -> tuple[bool, int, str]:
-    """Sort key; of a pod that nobody knows yet, nobody knows how long it was idle: last."""
+def _first_to_go(pod: Pod, roster: Roster) -> tuple[int, bool, int, str]:
+    """Sort key: the cheapest, which are on their way already, then those that are idle longest.
+
+    Of a pod that nobody knows yet, nobody knows how long it was idle: last.
+    """
     since = roster.idle_since.get(pod.name)
-    return since is None, since or 0, pod.name
+    return pod.cost, since is None, since or 0, pod.name
 
 
 def costs(pods: Sequence[Pod], victims: Collection[Pod]) -> dict[str, int]:

@@ -27,6 +27,11 @@ POOL_LABEL = f"{GROUP}/pool"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "workerpool-operator"
 DIGEST_ANNOTATION = f"{GROUP}/manifest-digest"
+PROTECTION = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
+"""What keeps cluster autoscalers from emptying a node whose pods may be at work."""
 
 _SUFFIX = "-worker"
 
@@ -54,8 +59,11 @@ def digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def deployment(pool: Pool, *, image: str, pull_policy: str) -> Manifest:
-    """Return the Deployment for `pool`, to be applied server-side."""
+def deployment(pool: Pool, *, image: str, pull_policy: str, protected: bool = False) -> Manifest:
+    """Return the Deployment for `pool`, to be applied server-side.
+
+    `protected`: ask those who tidy up nodes to leave the pods alone, as scale-in does.
+    """
     labels = {
         "app.kubernetes.io/name": "image-worker",
         MANAGED_BY_LABEL: MANAGED_BY,
@@ -77,6 +85,9 @@ def deployment(pool: Pool, *, image: str, pull_policy: str) -> Manifest:
             "template": _pod_template(pool, labels, image, pull_policy),
         },
     }
+    if protected:
+        metadata = manifest["spec"]["template"]["metadata"]
+        metadata["annotations"] = PROTECTION | (metadata.get("annotations") or {})
     manifest["metadata"]["annotations"] = {DIGEST_ANNOTATION: digest(manifest)}
     return manifest
 

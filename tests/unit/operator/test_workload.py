@@ -30,6 +30,7 @@ def made(changes: dict[str, object] | None = None, **options: str) -> Any:  # no
         parse(stored(changes)),
         image=options.get("image", "image-worker:1"),
         pull_policy="IfNotPresent",
+        protected="protected" in options,
     )
 
 
@@ -50,8 +51,8 @@ def test_a_pools_template_is_left_as_it_was() -> None:
     body = stored({"spec.template": {"spec": {"containers": [{"name": "worker"}]}}})
     pool = parse(body)
 
-    first = deployment(pool, image="i", pull_policy="Always")
-    second = deployment(pool, image="i", pull_policy="Always")
+    first = deployment(pool, image="i", pull_policy="Always", protected=True)
+    second = deployment(pool, image="i", pull_policy="Always", protected=True)
 
     assert first == second
     assert body["spec"]["template"] == {"spec": {"containers": [{"name": "worker"}]}}
@@ -74,3 +75,21 @@ def test_a_deployments_name_leads_back_to_its_pool() -> None:
     assert deployment_key(pool) == Key("shop", "my-worker-worker")
     assert pool_key(deployment_key(pool)) == pool
     assert pool_key(Key("shop", "worker-2")) is None
+
+
+def test_busy_pods_are_left_alone_by_those_who_tidy_up_nodes() -> None:
+    template = made(protected="yes")["spec"]["template"]
+    assert template["metadata"]["annotations"] == {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "karpenter.sh/do-not-disrupt": "true",
+    }
+
+
+def test_a_pools_template_may_allow_it_all_the_same() -> None:
+    allowed = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true", "mine": "1"}
+    pool: dict[str, object] = {"spec.template": {"metadata": {"annotations": allowed}}}
+    template = made(pool, protected="yes")["spec"]["template"]
+    assert template["metadata"]["annotations"] == {
+        "karpenter.sh/do-not-disrupt": "true",
+        **allowed,
+    }

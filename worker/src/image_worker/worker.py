@@ -75,7 +75,7 @@ class Worker:
         pod: str | None = None,
     ) -> None:
         # Whoever knows a lease knows the pod that is at work on it.
-        self.id = secrets.token_hex(8) + (f"@{pod}" if pod else "")
+        self.id = f"{secrets.token_hex(8)}@{pod or ''}"
         self.child = child
         self._leases = leases
         self._stop = stop

@@ -6,8 +6,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local busy = {}
 for _, lease in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local pod = string.match(lease, '@(.+)%-%d+$')
-  if not pod then return {} end -- it may be anybody's
+  local pod = string.match(lease, '@(.*)%-%d+$')
+  if not pod then return {} end -- its worker may be in any of them
   busy[pod] = true
 end
 local closed = {}
