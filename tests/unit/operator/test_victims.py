@@ -181,7 +181,7 @@ def test_the_replica_set_takes_the_chosen_and_no_pod_at_work(
         return  # nothing is written
     written = costs(found, result.victims)
     priced = [replace(pod, cost=written.get(pod.name, pod.cost)) for pod in found]
-    taken = replica_set_takes(priced, len(found) - result.target, chance)
+    taken = replica_set_takes(priced, max(0, len(found) - result.target), chance)
     assert {pod.name for pod in taken} <= set(names(result.victims))
     assert not busy & {pod.name for pod in taken}
 
