@@ -154,7 +154,7 @@ class Supervisor:
             clock=self._clock,
             chance=self._chance,
             ids_kept=self._settings.ids_kept,
-            pod=self._settings.origin.pod,
+            place=self._place(),
         )
 
     def _heart(self, number: int) -> Heart:
@@ -192,6 +192,13 @@ class Supervisor:
             self._settings.lease,
             results_kept=self._settings.images.results_kept,
         )
+
+    def _place(self) -> str:
+        """Return what a worker's id ends with: by it, a queue knows which pods are at work.
+
+        One who serves several queues leaves it out: none of them alone knows when it is idle.
+        """
+        return "" if len(self._settings.queues) > 1 else f"@{self._settings.origin.pod or ''}"
 
     def _describe(self, worker: Worker) -> dict[str, str]:
         """Say what a worker's record in Redis shall hold."""

@@ -72,10 +72,10 @@ class Worker:
         clock: Callable[[], float],
         chance: Random,
         ids_kept: timedelta,
-        pod: str | None = None,
+        place: str = "",
     ) -> None:
         # Whoever knows a lease knows the pod that is at work on it.
-        self.id = f"{secrets.token_hex(8)}@{pod or ''}"
+        self.id = secrets.token_hex(8) + place
         self.child = child
         self._leases = leases
         self._stop = stop
