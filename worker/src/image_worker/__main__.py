@@ -7,7 +7,8 @@ import signal
 
 # Before all that takes long: the first process of a container does not get a signal that it
 # neither asks for nor blocks, and a pod that is told to go while it starts would stay.
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
 # ruff: noqa: E402
 import os
