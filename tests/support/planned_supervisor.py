@@ -5,7 +5,6 @@ import signal
 if __name__ == "__main__":  # as the real one does
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
-# ruff: noqa: E402
 import sys
 from pathlib import Path
 

@@ -10,7 +10,6 @@ import signal
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
-# ruff: noqa: E402
 import os
 import random
 import sys
