@@ -32,8 +32,11 @@ def forget_the_lease(api: ApiServer) -> None:
 
 
 def leads(operator: OperatorProcess) -> bool:
-    """Return what it says of itself."""
-    return operator.metrics()["workerpool_leader"] == 1
+    """Return what it says of itself; one that is on its way out says nothing any more."""
+    try:
+        return operator.metrics()["workerpool_leader"] == 1
+    except OSError:
+        return False
 
 
 def hold_still(operator: OperatorProcess) -> None:

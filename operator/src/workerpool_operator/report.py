@@ -147,7 +147,10 @@ def _scaling_limited(situation: Situation) -> Condition:
     if decision is None:
         return Condition("ScalingLimited", "Unknown", "Starting", "Nothing has been decided yet.")
     if decision.shortage:
-        return Condition("ScalingLimited", "True", str(decision.reason), decision.shortage)
+        # What comes after that step may give another reason; the cores are lacking all the same.
+        refused = decision.reason is Reason.PODS_REJECTED
+        reason = decision.reason if refused else Reason.INSUFFICIENT_CORES
+        return Condition("ScalingLimited", "True", str(reason), decision.shortage)
     if decision.limited:
         limit = "scaleUp.limit" if decision.reason is Reason.SCALE_UP_LIMITED else "maxReplicas"
         words = (

@@ -129,6 +129,7 @@ def test_a_pod_that_a_node_turns_away_stops_the_growth_for_a_while_and_is_explai
     own_shop.await_replicas(1)
     with own_shop.writes() as writes:
         own_shop.await_replicas(5, seconds=60)  # tried again, when it is stale
+        eventually(lambda: writes.counts()[-1:] == [5], "word of the last write")
     assert writes.counts() == [5]
     nodes.remove(works)
 

@@ -26,7 +26,7 @@ LEASE_ROLE = (
 )
 LONG = 120
 """Seconds nobody here waits for: what happens sooner was no lease running out."""
-SHORT = 4
+SHORT = 6
 """Seconds: beyond a stall of a busy machine, short enough to be waited for."""
 
 
@@ -71,6 +71,7 @@ def test_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(
             first.kill()
             stage.client.rpush(own_shop.queue(), *JOBS)
             own_shop.await_replicas(20, seconds=60)
+            eventually(lambda: writes.counts()[-1:] == [20], "word of the last write")
 
         assert writes.counts() == [20]
         assert leads(second)
@@ -92,6 +93,7 @@ def test_a_rollout_hands_over_without_waiting_for_the_lease(
             status, _ = first.stop()
             stage.client.rpush(own_shop.queue(), *JOBS[:100])
             own_shop.await_replicas(30, seconds=60)
+            eventually(lambda: writes.counts()[-1:] == [30], "word of the last write")
 
         assert status == 0
         assert writes.counts() == [30], "and nothing was moved by the hand-over itself"

@@ -10,7 +10,7 @@ from support.workerpools import stored
 from workerpool_operator.decide import LOSS_HOLD, decide
 from workerpool_operator.errors import ApplyFailed, Conflict, Forbidden, Unreadable
 from workerpool_operator.evidence import Report, Survey
-from workerpool_operator.model import Backlog, Loss, Observation
+from workerpool_operator.model import Backlog, Loss, Observation, Places, Reason
 from workerpool_operator.registry import DeploymentRecord, PoolRecord
 from workerpool_operator.report import (
     Situation,
@@ -304,3 +304,26 @@ def test_an_event(warning: bool, kind: str) -> None:  # noqa: FBT001
             "uid": "uid",
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("places", "called", "reason"),
+    [
+        (Places(2, cores=1), None, "InsufficientCores"),
+        (Places(2, cores=1), Reason.BUSY, "InsufficientCores"),
+        (Places(2, cores=1, refusal="n1 has no core"), None, "PodsRejected"),
+    ],
+)
+def test_cores_that_are_missing_are_told_whatever_else_is_the_reason(
+    places: Places, called: Reason | None, reason: str
+) -> None:
+    now = situation(Backlog(90), replicas=2, ready=2)
+    assert now.record.pool is not None
+    decision = decide(Observation(NOW, 2, Backlog(90), places=places), now.record.pool.policy)
+    decision = replace(decision, reason=called or decision.reason)
+
+    status = status_document(replace(now, decision=decision), {}, NOW)
+
+    assert conditions(status)["ScalingLimited"] == ("True", reason)
+    (told,) = [c["message"] for c in status["conditions"] if c["type"] == "ScalingLimited"]
+    assert told.startswith("7 cores missing: 9 replicas wanted")
