@@ -39,7 +39,11 @@ def test_the_smallest_pool_is_completed_with_every_stored_default(
     api: ApiServer, namespace: str
 ) -> None:
     assert create(api, namespace)["spec"] == {
-        "queue": {"list": "queue:images", "redis": {"url": "redis://redis:6379/0"}},
+        "queue": {
+            "list": "queue:images",
+            "delivery": "at-least-once",
+            "redis": {"url": "redis://redis:6379/0"},
+        },
         "minReplicas": 0,
         "maxReplicas": 10,
         "standbyReplicas": 0,
@@ -69,6 +73,7 @@ def test_a_half_written_object_gets_the_defaults_of_its_other_fields(
         ("metadata.name", "a" * 52),
         ("spec.queue.list", "q" * 512),
         ("spec.queue.list", "queue:{eu}:images"),
+        ("spec.queue.delivery", "at-most-once"),
         ("spec.queue.list", "{eu}"),
         ("spec.queue.list", "queue{images"),
         ("spec.queue.list", "bücher/größe"),

@@ -109,6 +109,9 @@ MISTAKES = {
         URL, "unix:///run/redis.sock", "for example redis://redis.shop.svc:6379/0"
     ),
     "a password in the URL": one(URL, "redis://:secret@redis:6379/0", "put them in a Secret"),
+    "a delivery that does not exist": one(
+        "spec.queue.delivery", "exactly-once", 'supported values: "at-least-once", "at-most-once"'
+    ),
     "a user in the URL": one(URL, "redis://ann@redis", "spec.queue.redis.secretRef.name"),
     "no host": one(URL, "redis://:6379/0", "redis://host[:port][/db]"),
     "a port that is a word": one(URL, "redis://redis:port/0", "a port from 1 to 65535"),

@@ -56,6 +56,7 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
     """Return the status to merge into the resource; a field of `None` is unknown, and removed."""
     record, deployment, decision = situation.record, situation.deployment, situation.decision
     backlog = situation.reading if isinstance(situation.reading, Backlog) else None
+    counted = backlog and not (record.pool and record.pool.at_most_once)
     if not record.pool:
         reason, message = "InvalidSpec", record.problem
     elif decision:
@@ -70,8 +71,8 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
     return {
         "observedGeneration": record.generation,
         "waiting": backlog.waiting if backlog else None,
-        "due": backlog.due if backlog else None,
-        "busy": backlog.in_flight if backlog else None,
+        "due": backlog.due if backlog and counted else None,
+        "busy": backlog.in_flight if backlog and counted else None,
         "replicas": deployment.replicas if deployment else None,
         "desiredReplicas": decision.desired if decision else None,
         "readyReplicas": deployment.ready if deployment else None,
@@ -193,9 +194,17 @@ def change_document(before: int, decision: Decision, now: datetime) -> Document:
 def _in_flight_known(situation: Situation) -> list[Condition]:
     """Whether jobs that run are counted; of a Deployment that is not ours, nobody knows before."""
     pool, backlog = situation.record.pool, situation.reading
+    kind = "InFlightKnown"
+    if pool is not None and pool.at_most_once:
+        words = (
+            "spec.queue.delivery is at-most-once: a job that a worker took off the list is not "
+            "seen any more, and a scale-in counts only what waits. A worker that is told to end "
+            "finishes its job first, within job.timeoutSeconds. Let "
+            "spec.scaleDown.stabilizationSeconds be longer than the longest job."
+        )
+        return [Condition(kind, "False", "AtMostOnce", words)]
     if pool is None or not pool.target_deployment:
         return []
-    kind = "InFlightKnown"
     if isinstance(backlog, Backlog) and (backlog.workers or backlog.in_flight):
         words = "The workers report what they work on, and keep their replicas meanwhile."
         return [Condition(kind, "True", "WorkersReport", words)]

@@ -19,6 +19,8 @@ GROUP = "workerpool.dev"
 VERSION = "v1alpha1"
 PLURAL = "workerpools"
 KIND = "WorkerPool"
+AT_LEAST_ONCE = "at-least-once"
+AT_MOST_ONCE = "at-most-once"
 DEFAULT_TARGET = {"backlogPerReplica": 10}
 """Kept here and not in the CRD: a stored default would collide with another kind of target."""
 
@@ -97,6 +99,8 @@ class Pool:
     cpu: Cpu
     memory: str
     job: Job
+    at_most_once: bool = False
+    """Whether workers take jobs for good: then nobody knows what is in flight."""
     template: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """A PodTemplateSpec to start from."""
     dry_run: bool = False
@@ -149,6 +153,7 @@ def parse(body: Mapping[str, Any]) -> Pool:
             fallback=fallback(spec.get("fallback")),
         ),
         queue=queue["list"].text(),
+        at_most_once=queue.get("delivery", AT_LEAST_ONCE).text() == AT_MOST_ONCE,
         endpoint=Endpoint(
             _qualify(url, key.namespace),
             Key(key.namespace, secret["name"].text()) if secret.value is not None else None,

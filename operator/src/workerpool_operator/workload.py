@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workerpool_operator.placement import REGION, required_regions
-from workerpool_operator.resource import GROUP, KIND, VERSION, Key, Pool
+from workerpool_operator.resource import AT_MOST_ONCE, GROUP, KIND, VERSION, Key, Pool
 
 CONTAINER = "worker"
 HTTP_PORT = 8081
@@ -198,6 +198,8 @@ def _environment(pool: Pool) -> list[Manifest]:
         "WORKERPOOL_NAMESPACE": pool.key.namespace,
         "WORKERPOOL_POOL": pool.key.name,
     }
+    if pool.at_most_once:
+        plain["WORKERPOOL_DELIVERY"] = AT_MOST_ONCE
     if pool.cpu.cores is not None:
         plain["WORKERPOOL_CORES"] = str(pool.cpu.cores)
         plain["WORKERPOOL_THREADS_PER_CORE"] = str(pool.cpu.threads_per_core)

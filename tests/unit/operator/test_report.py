@@ -57,6 +57,15 @@ def conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
 
 
+def test_of_jobs_that_are_taken_for_good_nobody_says_how_many_run() -> None:
+    lossy = situation(Backlog(7), replicas=1, ready=1)
+    pool = parse(stored({"spec.queue.delivery": "at-most-once"}))
+    status = status_document(replace(lossy, record=replace(lossy.record, pool=pool)), {}, NOW)
+    assert (status["waiting"], status["busy"], status["due"]) == (7, None, None)
+    assert conditions(status)["InFlightKnown"] == ("False", "AtMostOnce")
+    assert "InFlightKnown" not in conditions(status_document(lossy, {}, NOW))
+
+
 def test_a_pool_at_work() -> None:
     at_work = replace(
         situation(Backlog(120, due=3, in_flight=4), replicas=4, ready=3), scaled_at=NOW

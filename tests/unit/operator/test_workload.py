@@ -93,3 +93,11 @@ def test_a_pools_template_may_allow_it_all_the_same() -> None:
         "karpenter.sh/do-not-disrupt": "true",
         **allowed,
     }
+
+def test_workers_are_told_of_delivery_only_if_it_is_not_the_usual() -> None:
+    def told(changes: dict[str, object]) -> list[str]:
+        (worker,) = made(changes)["spec"]["template"]["spec"]["containers"]
+        return [v["value"] for v in worker["env"] if v["name"] == "WORKERPOOL_DELIVERY"]
+
+    assert told({"spec.queue.delivery": "at-least-once"}) == told({}) == []
+    assert told({"spec.queue.delivery": "at-most-once"}) == ["at-most-once"]

@@ -16,7 +16,7 @@ from image_worker.verdict import Action, judge
         (wire.Failed("Storage", "disk full"), Action.FAIL, "failed", "Storage", "disk full"),
         (TimedOut(), Action.FAIL, "timeout", "Timeout", "longer than 120 s"),
         (Died("was killed by SIGSEGV"), Action.CRASH, "crashed", "Crash", "child was killed"),
-        (NotStarted(), Action.RELEASE, "released", "", "uncounted"),
+        (NotStarted(), Action.HAND_BACK, "released", "", "uncounted"),
     ],
 )
 @pytest.mark.parametrize("attempts", [0, 4])

@@ -13,6 +13,7 @@ from image_worker import telemetry
 from image_worker.backoff import Backoff
 from image_worker.errors import QueueUnavailable
 from image_worker.leases import REAP_LIMIT, Beat, Leases
+from image_worker.lossy import AtMostOnce
 from image_worker.vigil import Vigil
 from image_worker.worker import (
     MARGIN_SECONDS,
@@ -34,7 +35,7 @@ class Heart:
     def __init__(  # noqa: PLR0913 (the supervisor wires it, once)
         self,
         *,
-        leases: Leases,
+        leases: Leases | AtMostOnce,
         lease: timedelta,
         workers: Sequence[Worker],
         held: Callable[[Worker], str | None],

@@ -227,6 +227,10 @@ class Leases:
         """Hand a job back uncounted; returns `list`, `retry` or `lost`."""
         return _word(self._run("release", [], [lease]))
 
+    def hand_back(self, lease: str) -> str:
+        """Release a job that was not begun, which makes no difference here."""
+        return self.release(lease)
+
     def reap(self, *, blame_after_ms: int) -> tuple[int, int]:
         """Take expired leases back; returns how many, and how many of them were buried."""
         reaped, buried = self._run("reap", [], [REAP_LIMIT, MAX_CRASHES, blame_after_ms])

@@ -130,6 +130,10 @@ class Queues:
         """See `Leases.release`."""
         return self._of(lease).leases.release(lease)
 
+    def hand_back(self, lease: str) -> str:
+        """See `Leases.hand_back`."""
+        return self._of(lease).leases.hand_back(lease)
+
     def withdraw(self, token: str) -> None:
         """Do nothing yet: it is part of the goodbye, with each queue's own names."""
 

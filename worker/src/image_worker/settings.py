@@ -39,6 +39,13 @@ class CpuPolicy(StrEnum):
     SHARED = "Shared"
 
 
+class Delivery(StrEnum):
+    """What becomes of a job whose worker dies: another one gets it, or it is gone."""
+
+    AT_LEAST_ONCE = "at-least-once"
+    AT_MOST_ONCE = "at-most-once"
+
+
 class LogFormat(StrEnum):
     """What a log line is: a JSON object, or words for a person at a terminal."""
 
@@ -150,6 +157,7 @@ class Settings:
     keys: Keys
     """The queue, or the first of several."""
     queues: tuple[Queue, ...]
+    delivery: Delivery
     redis: RedisSettings
     images: ImageSettings
     origin: Origin
@@ -176,6 +184,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         keys=queues[0].keys,
         queues=queues,
+        delivery=_delivery(reader, queues),
         redis=RedisSettings(
             url=reader.parsed("REDIS_URL", "", "", _redis_url),
             username=reader.optional("REDIS_USERNAME"),
@@ -317,6 +326,14 @@ def _queues(reader: _Reader) -> tuple[Queue, ...]:
     if queues != nothing and alone not in {None, *(queue.keys.list for queue in queues)}:
         reader.mistake("QUEUES", f"leaves out {alone}, the WORKERPOOL_QUEUE; add it")
     return queues
+
+
+def _delivery(reader: _Reader, queues: tuple[Queue, ...]) -> Delivery:
+    usual = Delivery.AT_LEAST_ONCE
+    delivery = reader.parsed("DELIVERY", usual, usual, _one_of(Delivery))
+    if delivery is Delivery.AT_MOST_ONCE and len(queues) > 1:
+        reader.mistake("DELIVERY", f"is {delivery}, which can be had for one queue only")
+    return delivery
 
 
 def _weighted(value: str) -> tuple[Queue, ...]:

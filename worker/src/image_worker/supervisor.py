@@ -15,10 +15,11 @@ from image_worker.evidence import Witness
 from image_worker.heart import Heart
 from image_worker.keeper import CHILD_COMMAND, Keeper
 from image_worker.leases import Leases
-from image_worker.link import connect
+from image_worker.link import Link, connect
+from image_worker.lossy import AtMostOnce
 from image_worker.queues import Queues, lane_of
 from image_worker.seating import Seating
-from image_worker.settings import CHILD_MEMORY, PREFIX, Queue, Settings
+from image_worker.settings import CHILD_MEMORY, PREFIX, Delivery, Queue, Settings
 from image_worker.worker import MARGIN_SECONDS, Stop, Worker
 
 ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -167,7 +168,7 @@ class Supervisor:
             return lease if lease is not None and lane_of(lease, several) == number else None
 
         return Heart(
-            leases=self._leases("heart", queue),
+            leases=self._one("heart", queue),
             lease=self._settings.lease,
             workers=self._workers,
             held=held,
@@ -178,16 +179,23 @@ class Supervisor:
             queue=queue.keys.list,
         )
 
-    def _calls(self) -> Leases | Queues:
-        queues = [(self._leases("worker", queue), queue) for queue in self._settings.queues]
+    def _calls(self) -> Leases | Queues | AtMostOnce:
+        queues = self._settings.queues
         if len(queues) == 1:
-            return queues[0][0]
-        return Queues([(leases, queue.weight) for leases, queue in queues])
+            return self._one("worker", queues[0])
+        return Queues([(self._leases("worker", queue), queue.weight) for queue in queues])
+
+    def _one(self, who: str, queue: Queue) -> Leases | AtMostOnce:
+        if self._settings.delivery is Delivery.AT_MOST_ONCE:
+            return AtMostOnce(self._link(who), queue.keys)
+        return self._leases(who, queue)
+
+    def _link(self, who: str) -> Link:
+        return connect(self._settings.redis, f"image-worker:{who}")
 
     def _leases(self, who: str, queue: Queue) -> Leases:
-        client = connect(self._settings.redis, f"image-worker:{who}")
         return Leases(
-            client,
+            self._link(who),
             queue.keys,
             self._settings.lease,
             results_kept=self._settings.images.results_kept,

@@ -25,6 +25,8 @@ class Action(StrEnum):
     BURY = "bury"
     CRASH = "crash"
     RELEASE = "release"
+    HAND_BACK = "hand back"
+    """As RELEASE, of a job that was certainly not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ def judge(
             return Verdict(Action.CRASH, "crashed", "Crash", f"its child {how}")
         case Died() | NotStarted():
             # The job did nothing wrong: its child was gone before, or we killed it ourselves.
-            return Verdict(Action.RELEASE, "released", "", "handed back uncounted")
+            begun = isinstance(result, Died)
+            action = Action.RELEASE if begun else Action.HAND_BACK
+            return Verdict(action, "released", "", "handed back uncounted")
         case _:
             assert_never(result)

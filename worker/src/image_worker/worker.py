@@ -20,6 +20,7 @@ from image_worker.errors import QueueUnavailable, RejectedJob
 from image_worker.keeper import Keeper
 from image_worker.leases import BLOCK_LONGEST, NOTHING_FINISHED, Lease, Leases
 from image_worker.link import ANSWER_WITHIN
+from image_worker.lossy import AtMostOnce
 from image_worker.queues import Queues
 from image_worker.verdict import Action, Verdict, judge
 
@@ -62,7 +63,7 @@ class Worker:
     def __init__(  # noqa: PLR0913 (the supervisor wires it, once)
         self,
         *,
-        leases: Leases | Queues,
+        leases: Leases | Queues | AtMostOnce,
         child: Keeper,
         stop: Stop,
         job_timeout: timedelta,
@@ -303,6 +304,8 @@ class Worker:
                 return self._leases.crash(lease, reason=reason, sentence=sentence)
             case Action.RELEASE:
                 return self._leases.release(lease)
+            case Action.HAND_BACK:
+                return self._leases.hand_back(lease)
             case Action.ACK:
                 raise AssertionError("an ack travels with the next claim")
             case _:

@@ -1,0 +1,114 @@
+"""Delivery at most once: jobs of others' lists, with nothing written but by whoever pushes."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from support import planned_supervisor
+from support.lossy_proxy import LossyProxy
+from support.queue_state import LIST, QueueState
+from support.redis_server import RedisServer
+from support.supervisor import Supervisor
+from support.waiting import eventually
+
+
+def job(number: int, plan: str = "noop", **fields: object) -> str:
+    return json.dumps({"filename": f"{number}.jpg", "plan": plan, **fields})
+
+
+def lossy(url: str, folder: Path, **variables: str) -> Supervisor:
+    settings = {"delivery": "at-most-once", **variables}
+    return Supervisor(url, folder, command=planned_supervisor.COMMAND, **settings)
+
+
+def await_outcome(supervisor: Supervisor, outcome: str, count: int) -> None:
+    eventually(
+        lambda: supervisor.metric(f'image_worker_jobs_total{{outcome="{outcome}"}}') == count,
+        lambda: f"{count} {outcome}: {supervisor.log[-10:]}",
+    )
+
+
+def keys(queue: QueueState) -> set[bytes]:
+    return set(queue.client.scan_iter())
+
+
+def test_jobs_are_done_and_no_key_is_written(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    with lossy(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        queue.push(*[job(n) for n in range(10)])
+        await_outcome(supervisor, "done", 10)
+        queue.push(job(10, notBefore=4_000_000_000), job(11, id="a"), job(12, id="a"))
+        await_outcome(supervisor, "done", 13)
+        assert keys(queue) == set()
+        assert supervisor.metric("image_worker_redis_up") == 1
+        assert supervisor.terminate() == 0
+    assert keys(queue) == set()
+
+
+@pytest.mark.parametrize(("plan", "outcome"), [("fail", "failed"), ("die", "crashed")])
+def test_a_job_that_was_not_done_is_gone(
+    server: RedisServer, queue: QueueState, tmp_path: Path, plan: str, outcome: str
+) -> None:
+    with lossy(server.url, tmp_path) as supervisor:
+        queue.push(job(1, plan), job(2))
+        await_outcome(supervisor, outcome, 1)
+        await_outcome(supervisor, "done", 1)
+        (line,) = [line for line in supervisor.log if line.get("outcome") == outcome]
+        assert line["settled"] == "dropped"
+    assert keys(queue) == set()
+
+
+def test_a_worker_that_is_killed_takes_its_job_along(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    with lossy(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        queue.push(job(1, "hang"), job(2))
+        eventually(lambda: queue.waiting == [job(2).encode()], "the first one to be taken")
+        os.kill(supervisor.pid, signal.SIGKILL)
+        supervisor.process.wait(20)
+    assert queue.waiting == [job(2).encode()]
+    with lossy(server.url, tmp_path) as successor:
+        await_outcome(successor, "done", 1)
+    assert keys(queue) == set()
+
+
+def test_sigterm_finishes_the_running_job_and_leaves_the_rest(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    with lossy(server.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        queue.push(job(1, "slow"), job(2))
+        eventually(lambda: len(queue.waiting) == 1, "the first one to be taken")
+        assert supervisor.terminate() == 0
+        (line,) = [line for line in supervisor.log if "outcome" in line]
+        assert line["settled"] is None or line["outcome"] == "failed", "it ran to its end"
+    assert queue.waiting == [job(2).encode()]
+
+
+def test_an_outage_is_waited_out_and_a_lost_answer_is_a_lost_job(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    with LossyProxy(server.url) as proxy, lossy(proxy.url, tmp_path) as supervisor:
+        supervisor.await_ready()
+        proxy.lose_answer_to(b"BLPOP")
+        queue.push(job(1))
+        assert proxy.lost.wait(60)
+        queue.push(job(2))
+        eventually(
+            lambda: [line for line in supervisor.log if line.get("filename") == "2.jpg"],
+            lambda: f"the second: {supervisor.log}",
+        )
+        assert supervisor.metric('image_worker_jobs_total{outcome="done"}') <= 2
+        assert supervisor.terminate() == 0
+    assert keys(queue) == set()
+
+
+def test_several_queues_need_leases(server: RedisServer, tmp_path: Path) -> None:
+    with lossy(server.url, tmp_path, queues=f"{LIST}=1,other=1") as supervisor:
+        assert supervisor.process.wait(20) == 2
