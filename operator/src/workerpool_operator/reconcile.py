@@ -359,7 +359,8 @@ class Reconciler:
     def _allowed(self, key: Key, state: _State, pool: Pool, decision: Decision) -> Decision:
         """Return as much of a decision as may be carried out without touching running work."""
         deployment = self._registry.deployment(key)
-        if state.retirement is None or deployment is None or pool.dry_run:
+        # Of workers that keep no leases nobody knows who is idle, and their Redis is not written to.
+        if state.retirement is None or deployment is None or pool.dry_run or pool.at_most_once:
             self._rest(state)
             return decision
         return state.retirement.allow(decision, deployment, pool.queue)
@@ -420,7 +421,9 @@ class Reconciler:
     ) -> Document | None:
         """Return the Scale as written; `None` if the pods that were to go may not go now."""
         key, version = deployment.key, deployment.version
-        if state.retirement is None or replicas >= deployment.replicas:
+        pool = state.record.pool
+        unseen = pool is not None and pool.at_most_once
+        if state.retirement is None or unseen or replicas >= deployment.replicas:
             return await self._cluster.scale_deployment(key, replicas, version)
         async with state.retirement.lowering(replicas) as looked_at:
             if looked_at is None:

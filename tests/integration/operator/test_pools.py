@@ -85,6 +85,22 @@ def test_it_goes_back_to_the_minimum_after_the_window_and_not_before(
     assert writes.counts() == [1], "in a single step"
 
 
+def test_of_a_queue_of_others_only_what_waits_is_known_and_nothing_is_written(
+    shop: Shop, stage: RedisStage
+) -> None:
+    shop.add(queue__delivery="at-most-once")
+    stage.client.rpush(shop.queue(), *JOBS)
+    shop.await_replicas(20)
+    shop.await_condition("InFlightKnown", "False", "AtMostOnce")
+    variables = {v["name"]: v.get("value") for v in shop.pod()["containers"][0]["env"]}
+    assert variables["WORKERPOOL_DELIVERY"] == "at-most-once"
+    eventually(lambda: shop.status().get("waiting") == 200, "the status")
+    assert "busy" not in shop.status()
+    stage.client.delete(shop.queue())
+    shop.await_replicas(0)
+    assert list(stage.client.scan_iter()) == []
+
+
 def test_jobs_in_flight_keep_their_workers(shop: Shop, stage: RedisStage) -> None:
     shop.add(scaleDown={"stabilizationSeconds": 0}, target={"backlogPerReplica": 1})
     stage.client.rpush(shop.queue(), *JOBS[:8])

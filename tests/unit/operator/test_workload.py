@@ -94,6 +94,7 @@ def test_a_pools_template_may_allow_it_all_the_same() -> None:
         **allowed,
     }
 
+
 def test_workers_are_told_of_delivery_only_if_it_is_not_the_usual() -> None:
     def told(changes: dict[str, object]) -> list[str]:
         (worker,) = made(changes)["spec"]["template"]["spec"]["containers"]
