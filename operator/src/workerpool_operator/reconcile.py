@@ -359,7 +359,7 @@ class Reconciler:
     def _allowed(self, key: Key, state: _State, pool: Pool, decision: Decision) -> Decision:
         """Return as much of a decision as may be carried out without touching running work."""
         deployment = self._registry.deployment(key)
-        # Who keeps no leases cannot be known to be idle, and the Redis of others is not written to.
+        # Who keeps no leases is not known to be idle, and the Redis of others is not written to.
         if state.retirement is None or deployment is None or pool.dry_run or pool.at_most_once:
             self._rest(state)
             return decision
