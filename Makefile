@@ -51,8 +51,8 @@ fuzz-payloads: venv ## Push 10,000 hostile payloads to a real supervisor
 bench-reaction: venv ## RPUSH to spec.replicas, in milliseconds, beside a bare PATCH
 	@PYTHONPATH=tests $(PY) tests/bench/reaction.py
 
-bench-decisions: venv ## Waiting time and worker-hours against KEDA and Knative, simulated
-	@$(PY) tests/bench/decisions.py
+bench-decisions: venv ## Waiting time and worker-hours against KEDA and Knative, simulated; SEED=…
+	@$(PY) tests/bench/decisions.py $(if $(SEED),--seed $(SEED))
 
 bench-decide: venv ## Microseconds of one decision, on 5,000 pools
 	@$(PY) tests/bench/decide.py

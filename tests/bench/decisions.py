@@ -5,6 +5,7 @@ everybody. Prints a table, and one JSON line last: our share of tuned KEDA's wor
 waits, as geometric means over the traces, and one entry per trace.
 """
 
+import argparse
 import json
 import math
 import platform
@@ -36,11 +37,14 @@ def geometric_mean(values: list[float]) -> float:
 
 def main() -> None:
     """Replay everything and print it."""
-    result: dict[str, object] = {"benchmark": "decisions"}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="of the generated traffic")
+    seed = parser.parse_args().seed
+    result: dict[str, object] = {"benchmark": "decisions", "seed": seed}
     hours, waits, worse = [], [], []
     traces = {}
     for name, generate in GENERATORS.items():
-        trace = generate(1)
+        trace = generate(seed)
         outcomes = [replay(trace, make()) for make in candidates(POLICY, TARGET)]
         print(table(trace, outcomes), end="")
         by_name = {outcome.policy: outcome for outcome in outcomes}
