@@ -28,7 +28,7 @@ from support.product import (
 
 RELEASE = "wptest"
 NAMESPACE = "workerpool-test"
-POOL_NAMESPACES = [f"{NAMESPACE}-{number}" for number in range(1, 16)]
+POOL_NAMESPACES = [f"{NAMESPACE}-{number}" for number in range(1, 21)]
 TEST_SECONDS = 240
 POOLS = pytest.StashKey[list[PhotoPool]]()
 ARTIFACTS = ROOT / ".build" / "artifacts"

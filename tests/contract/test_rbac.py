@@ -244,6 +244,24 @@ def test_without_roles_the_operator_may_do_nothing(
     assert not [d for d in documents if d["apiVersion"].startswith("rbac.")]
 
 
+@pytest.mark.parametrize(("wanted", "told"), [("true", "on"), ("false", "off")])
+def test_pods_are_written_to_only_where_idle_ones_are_to_go_first(
+    tmp_path_factory: pytest.TempPathFactory, wanted: str, told: str
+) -> None:
+    helm = Helm(tmp_path_factory.mktemp("helm"))
+
+    documents = helm.render(f"--set=operator.retirement={wanted}")
+
+    rules = [rule for d in documents if d["kind"] == "ClusterRole" for rule in d["rules"]]
+    assert any(r["resources"] == ["pods"] and "patch" in r["verbs"] for r in rules) is (
+        told == "on"
+    )
+    operator = only(documents, "Deployment", "workerpool-operator")
+    [container] = operator["spec"]["template"]["spec"]["containers"]
+    value = {e["name"]: e.get("value") for e in container["env"]}["WORKERPOOL_RETIREMENT"]
+    assert value == told
+
+
 def test_the_roles_of_people_cover_pools(tmp_path_factory: pytest.TempPathFactory) -> None:
     documents = Helm(tmp_path_factory.mktemp("helm")).render()
     prefix = "rbac.authorization.k8s.io/aggregate-to"
