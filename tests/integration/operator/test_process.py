@@ -250,7 +250,9 @@ async def test_a_decision_that_no_longer_holds_is_not_carried_out_after_an_outag
 ) -> None:
     """It wanted to shrink, could not, and the work came back meanwhile."""
     async with FaultProxy(own_api.port) as proxy:
-        operator = OperatorProcess(own_api, server=f"https://127.0.0.1:{proxy.port}")
+        # With retirement it would ask for pods first, and there is no answer to wait for.
+        settings = {"WORKERPOOL_RETIREMENT": "off"}
+        operator = OperatorProcess(own_api, settings, server=f"https://127.0.0.1:{proxy.port}")
         async with _running(operator):
             await asyncio.to_thread(own_shop.add)
             stage.client.rpush(own_shop.queue(), *JOBS)
