@@ -1,4 +1,4 @@
-"""Writes what `report` words: statuses, not too often, and Events, once.
+"""Writes what `report` words: statuses, not too often, and Events and history, once.
 
 Knows when something is worth a write, not what it says.
 """
@@ -6,14 +6,23 @@ Knows when something is worth a write, not what it says.
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
 from workerpool_operator.cluster import Cluster
-from workerpool_operator.errors import ApplyFailed
+from workerpool_operator.errors import ApplyFailed, Unreadable
+from workerpool_operator.model import Backlog, Decision, Loss
 from workerpool_operator.registry import PoolRecord
-from workerpool_operator.report import Document, Situation, event_document, status_document
+from workerpool_operator.report import (
+    CHANGES_KEPT,
+    Document,
+    Situation,
+    change_document,
+    event_document,
+    loss_words,
+    status_document,
+)
 from workerpool_operator.resource import Key
 from workerpool_operator.writer import Priority, Writer
 
@@ -97,3 +106,41 @@ class Events:
 
         slot = (record.key, "event", next(self._numbers))
         self._writer.submit(slot, Priority.REPORT, write)
+
+
+class Chronicle:
+    """What became of one pool, told as it happens: in the log, in Events, in `status.history`."""
+
+    def __init__(self, events: Events, clock: Clock, changes: Sequence[Document]) -> None:
+        self._events = events
+        self._clock = clock
+        self.changes = tuple(changes)
+        """The last changes of scale, newest first."""
+
+    def reading(
+        self,
+        record: PoolRecord,
+        before: Backlog | Unreadable | None,
+        now: Backlog | Unreadable,
+    ) -> None:
+        """Tell of the moment a queue is lost or found; in between there is nothing to tell."""
+        if isinstance(now, Unreadable) and not isinstance(before, Unreadable):
+            note = f"{now}. The replicas are held."
+            self._events.tell(record, "QueueUnreachable", note, warning=True)
+        elif isinstance(now, Backlog) and isinstance(before, Unreadable):
+            self._events.tell(record, "QueueReachable", "The queue can be read again.")
+
+    def loss(self, record: PoolRecord, loss: Loss | None) -> None:
+        """Tell that Redis lost its data."""
+        if loss is not None:
+            self._events.tell(record, "DataLost", loss_words(loss), warning=True)
+
+    def change(self, record: PoolRecord, before: int, decision: Decision, verb: str) -> None:
+        """Tell of a change of scale."""
+        note = f"{verb} from {before} to {decision.desired}: {decision.message}"
+        reason = str(decision.reason)
+        counts = {"from": before, "to": decision.desired}
+        log.info(note, extra={"pool": str(record.key), "reason": reason, **counts})
+        self._events.tell(record, reason, note)
+        change = change_document(before, decision, self._clock())
+        self.changes = (change, *self.changes)[:CHANGES_KEPT]

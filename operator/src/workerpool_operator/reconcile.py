@@ -13,41 +13,31 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from workerpool_operator import evidence, workload
+from workerpool_operator import workload
+from workerpool_operator.attention import moves
 from workerpool_operator.capacity import Needs, parse_needs
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.decide import NO_HISTORY, decide
-from workerpool_operator.errors import ApplyFailed, Conflict, NotFound, NotLeading, Unreadable
+from workerpool_operator.errors import ApplyFailed, NotFound, NotLeading, Unreadable
 from workerpool_operator.evidence import Survey
+from workerpool_operator.figures import figures
 from workerpool_operator.inventory import Inventory, Stocktaking
 from workerpool_operator.learn import NOTHING, Learnt, learn
 from workerpool_operator.meter import Meter
 from workerpool_operator.model import Backlog, Decision, History, Observation, Reason
-from workerpool_operator.notices import Clock, Events, StatusBoard
+from workerpool_operator.notices import Chronicle, Clock, Events, StatusBoard
 from workerpool_operator.queues import CredentialSource, Timing
-from workerpool_operator.registry import (
-    DeploymentRecord,
-    PoolRecord,
-    Registry,
-    deployment_record,
-    version_of,
-)
-from workerpool_operator.report import (
-    CHANGES_KEPT,
-    Document,
-    Situation,
-    change_document,
-    loss_words,
-)
+from workerpool_operator.registry import PoolRecord, Registry
+from workerpool_operator.report import Document, Situation
 from workerpool_operator.resource import Key, Pool
 from workerpool_operator.retirement import Retirement
 from workerpool_operator.rollout import Rollout, complete
-from workerpool_operator.schedule import floor
+from workerpool_operator.scaling import Scaling
 from workerpool_operator.settings import Settings
 from workerpool_operator.subscriptions import Subscriptions
 from workerpool_operator.targets import Targets
 from workerpool_operator.telemetry import Metrics
-from workerpool_operator.writer import Priority, Writer
+from workerpool_operator.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +52,8 @@ class _State:
     record: PoolRecord
     board: StatusBoard
     rollout: Rollout
-    retirement: Retirement | None
-    """Who takes the pool down by idle pods alone; `None` if that is switched off."""
+    scaling: Scaling
+    chronicle: Chronicle
     manifest: Document | None = None
     """The Deployment as the pool wants it; `None` if the pool is invalid."""
     needs: Needs | None = None
@@ -73,11 +63,7 @@ class _State:
     history: History = NO_HISTORY
     learnt: Learnt = NOTHING
     decision: Decision | None = None
-    scaling_to: int | None = None
-    """The count of a scale write that waits or is under way."""
     scaled_at: datetime | None = None
-    changes: tuple[Document, ...] = ()
-    """The last changes of scale, newest first."""
     troubles: dict[str, ApplyFailed] = field(default_factory=dict)
     """Why a kind of write fails, while it does."""
 
@@ -130,8 +116,7 @@ class Reconciler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for state in self._states.values():
-            if state.retirement is not None:
-                state.retirement.close()
+            state.scaling.close()
         await self.subscriptions.close()
         await self.writer.close()
 
@@ -179,11 +164,12 @@ class Reconciler:
         moves = False
         for key in keys:
             state = self._states[key]
-            self._note_reachability(state, reading)
+            state.chronicle.reading(state.record, state.reading, reading)
             state.reading = reading
             if isinstance(reading, Backlog):
                 before, state.learnt = state.learnt, learn(state.learnt, self._clock(), reading)
-                self._note_loss(state, before)
+                if state.learnt.loss is not before.loss:
+                    state.chronicle.loss(state.record, state.learnt.loss)
             self._decide(key, state, told=told)
             self._report(key, state)
             moves = moves or self._moves(key, state)
@@ -196,37 +182,15 @@ class Reconciler:
             state.survey = survey
             self._report(key, state)
 
-    def _note_reachability(self, state: _State, reading: Backlog | Unreadable) -> None:
-        """Tell of the moment a queue is lost or found; in between there is nothing to tell."""
-        before = state.reading
-        if isinstance(reading, Unreadable) and not isinstance(before, Unreadable):
-            note = f"{reading}. The replicas are held."
-            self._events.tell(state.record, "QueueUnreachable", note, warning=True)
-        elif isinstance(reading, Backlog) and isinstance(before, Unreadable):
-            self._events.tell(state.record, "QueueReachable", "The queue can be read again.")
-
-    def _note_loss(self, state: _State, before: Learnt) -> None:
-        loss = state.learnt.loss
-        if loss is not None and loss is not before.loss:
-            self._events.tell(state.record, "DataLost", loss_words(loss), warning=True)
-
     def _moves(self, key: Key, state: _State) -> bool:
-        """Return whether anything may happen that Redis would not report by itself.
-
-        It reports the list alone. Work under way, retries that will be due, replicas above
-        their resting count and workers that outlived their pods are looked after by ticks.
-        """
+        """Return whether the pool must be looked at though Redis reports nothing."""
         backlog, pool = state.reading, state.record.pool
         if not isinstance(backlog, Backlog) or pool is None:
             return True
-        replicas, policy = self._replicas(key, state, pool), pool.policy
+        replicas = self._replicas(key, state, pool)
         if replicas is None:
             return True
-        leftover = backlog.workers > 0 and replicas == 0
-        held = policy.paused or policy.only_up
-        above = replicas > floor(policy, self._clock())[0] and not held
-        short = state.decision is not None and bool(state.decision.shortage)
-        return bool(backlog.jobs or backlog.scheduled or leftover or above or short)
+        return moves(backlog, pool.policy, replicas, state.decision, self._clock())
 
     def _follow(self, key: Key, state: _State) -> None:
         """Read the pool's queue; what was known of another one says nothing of this."""
@@ -246,8 +210,16 @@ class Reconciler:
         board.take(dict(record.status))
         done = partial(self._rolled_out, key)
         rollout = Rollout(key, self._cluster, self._registry, self.writer, done=done)
-        changes = tuple(record.status.get("history") or ())
-        return _State(record, board, rollout, self._retirement(key), changes=changes)
+        scaling = Scaling(
+            key,
+            self._cluster,
+            self._registry,
+            self.writer,
+            self._retirement(key),
+            done=partial(self._scaled, key),
+        )
+        chronicle = Chronicle(self._events, self._clock, record.status.get("history") or ())
+        return _State(record, board, rollout, scaling, chronicle)
 
     def _retirement(self, key: Key) -> Retirement | None:
         if not self._settings.retirement:
@@ -270,9 +242,7 @@ class Reconciler:
         self.subscriptions.unfollow(key)
         state.board.close()
         state.rollout.close()
-        if state.retirement is not None:
-            state.retirement.close()
-        self.writer.discard((key, "scale"))
+        state.scaling.close()
         self._meter.drop(key)
         for reason in Reason:
             with suppress(KeyError):
@@ -309,8 +279,8 @@ class Reconciler:
         before = state.troubles.pop("target", None)
         if problem is not None:
             state.troubles["target"] = problem
-            state.decision, state.scaling_to = None, None
-            self.writer.discard((key, "scale"))
+            state.decision = None
+            state.scaling.withdraw()
             if str(before) != str(problem):
                 self._events.tell(state.record, problem.reason, str(problem), warning=True)
         self._decide(key, state, told=None)
@@ -321,11 +291,11 @@ class Reconciler:
     def _decide(self, key: Key, state: _State, *, told: float | None) -> None:
         pool, reading = state.record.pool, state.reading
         if pool is None or reading is None:
-            self._rest(state)
+            state.scaling.rest()
             return
         replicas = self._replicas(key, state, pool)
         if replicas is None or "target" in state.troubles:  # its size is another's to decide
-            self._rest(state)
+            state.scaling.rest()
             return
         now = self._clock()
         backlog = reading if isinstance(reading, Backlog) else None
@@ -334,41 +304,31 @@ class Reconciler:
         observation = Observation(now, replicas, backlog, pace, loss, places)
         before, decision = state.decision, decide(observation, pool.policy, state.history)
         state.history = decision.history
-        state.decision = decision = self._allowed(key, state, pool, decision)
+        state.decision = decision = state.scaling.allowed(pool, decision)
         if before is None or before.reason is not decision.reason:
             self._count_decision(key, decision)
-        if decision.desired == state.scaling_to:
+        if decision.desired == state.scaling.wanted:
             return
         if decision.desired == replicas or pool.dry_run:
             state.troubles.pop("scale", None)
-            if state.scaling_to is not None:  # what was decided before no longer holds
-                state.scaling_to = None
-                self.writer.discard((key, "scale"))
+            state.scaling.withdraw()  # what was decided before no longer holds
             if decision.desired != replicas:
-                self._tell(key, state, replicas, decision, "Would scale")
+                state.chronicle.change(state.record, replicas, decision, "Would scale")
             return
         deployment = self._registry.deployment(key)
         assert deployment is not None  # noqa: S101  it has replicas
-        priority = Priority.DOWN
-        if decision.desired > deployment.replicas:
-            priority = Priority.UP if deployment.replicas else Priority.WAKE
-        state.scaling_to = decision.desired
-        write = partial(self._scale, key, state, decision, told)
-        self.writer.submit((key, "scale"), priority, write)
+        state.scaling.ask(deployment, decision, told)
 
-    def _allowed(self, key: Key, state: _State, pool: Pool, decision: Decision) -> Decision:
-        """Return as much of a decision as may be carried out without touching running work."""
-        deployment = self._registry.deployment(key)
-        # Who keeps no leases is not known to be idle, and the Redis of others is not written to.
-        if state.retirement is None or deployment is None or pool.dry_run or pool.at_most_once:
-            self._rest(state)
-            return decision
-        return state.retirement.allow(decision, deployment, pool.queue)
-
-    def _rest(self, state: _State) -> None:
-        """Let nobody be sent away for what was decided before."""
-        if state.retirement is not None:
-            state.retirement.rest()
+    def _scaled(self, key: Key, before: int, decision: Decision, told: float | None) -> None:
+        """Take in that a decision was carried out."""
+        if told is not None:
+            self.metrics.reaction.observe(asyncio.get_running_loop().time() - told)
+        state = self._states.get(key)
+        if state is None:
+            return
+        state.troubles.pop("scale", None)
+        state.scaled_at = self._clock()
+        state.chronicle.change(state.record, before, decision, "Scaled")
 
     def _replicas(self, key: Key, state: _State, pool: Pool) -> int | None:
         """Return the present count; in a dry run what it would be; unknown while it is made."""
@@ -383,78 +343,22 @@ class Reconciler:
         labels = {"namespace": key.namespace, "pool": key.name, "reason": str(decision.reason)}
         self.metrics.decisions.labels(**labels).inc()
 
-    async def _scale(
-        self,
-        key: Key,
-        state: _State,
-        decision: Decision,
-        told: float | None,
-    ) -> None:
-        # As known now, not when it was decided: what became known since led to this same count.
-        deployment, pool = self._registry.deployment(key), state.record.pool
-        if pool is None or not complete(deployment, pool):
-            state.scaling_to = None
-            return
-        try:
-            scale = await self._write_scale(state, deployment, decision.desired)
-        except Conflict:
-            # Somebody else wrote meanwhile: look at it, and decide anew.
-            state.scaling_to = None
-            body = await self._cluster.read_deployment(deployment.key)
-            self._registry.put_deployment(deployment_record(body), pool=key)
-            return
-        if scale is None:  # to be decided anew, by what is true by now
-            state.scaling_to = None
-            return
-        if told is not None:
-            self.metrics.reaction.observe(asyncio.get_running_loop().time() - told)
-        if state.scaling_to == decision.desired:
-            state.scaling_to = None
-        state.troubles.pop("scale", None)
-        state.scaled_at = self._clock()
-        self._tell(key, state, deployment.replicas, decision, "Scaled")
-        replicas = scale["spec"].get("replicas", 0)  # the API leaves a zero out
-        self._registry.note_scale(key, replicas, version_of(scale))
-
-    async def _write_scale(
-        self, state: _State, deployment: DeploymentRecord, replicas: int
-    ) -> Document | None:
-        """Return the Scale as written; `None` if the pods that were to go may not go now."""
-        key, version = deployment.key, deployment.version
-        pool = state.record.pool
-        unseen = pool is not None and pool.at_most_once
-        if state.retirement is None or unseen or replicas >= deployment.replicas:
-            return await self._cluster.scale_deployment(key, replicas, version)
-        async with state.retirement.lowering(replicas) as looked_at:
-            if looked_at is None:
-                return None
-            return await self._cluster.scale_deployment(key, replicas, looked_at or version)
-
-    def _tell(self, key: Key, state: _State, before: int, decision: Decision, verb: str) -> None:
-        """Tell of a change of scale in the log, in an Event, and in the status' history."""
-        note = f"{verb} from {before} to {decision.desired}: {decision.message}"
-        reason = str(decision.reason)
-        counts = {"from": before, "to": decision.desired}
-        log.info(note, extra={"pool": str(key), "reason": reason, **counts})
-        self._events.tell(state.record, reason, note)
-        change = change_document(before, decision, self._clock())
-        state.changes = (change, *state.changes)[:CHANGES_KEPT]
-
     # --- reports
 
     def _report(self, key: Key, state: _State) -> None:
-        state.board.show(
-            lambda: Situation(
-                state.record,
-                self._registry.deployment(key),
-                state.reading,
-                state.decision,
-                next(iter(state.troubles.values()), None),
-                state.scaled_at,
-                state.survey,
-                state.changes,
-                state.learnt.loss,
-            )
+        state.board.show(partial(self._situation, key, state))
+
+    def _situation(self, key: Key, state: _State) -> Situation:
+        return Situation(
+            state.record,
+            self._registry.deployment(key),
+            state.reading,
+            state.decision,
+            next(iter(state.troubles.values()), None),
+            state.scaled_at,
+            state.survey,
+            state.chronicle.changes,
+            state.learnt.loss,
         )
 
     def _write_failed(self, slot: Hashable, error: ApplyFailed) -> None:
@@ -470,7 +374,7 @@ class Reconciler:
             return
         if isinstance(error, NotFound):
             state.rollout.missed()
-            state.scaling_to = None
+            state.scaling.missed()
             self._registry.miss_deployment(key)  # the pool itself is watched
             return
         before = state.troubles.get(kind)
@@ -490,30 +394,15 @@ class Reconciler:
 
     def _figures(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
         now, price = asyncio.get_running_loop().time(), self._settings.price_per_core_hour
-        figures = {}
-        for key, state in self._states.items():
-            values: dict[str, float] = {"queue_reachable": isinstance(state.reading, Backlog)}
-            if isinstance(state.reading, Backlog):
-                values["waiting"] = state.reading.waiting
-                values["due"] = state.reading.due
-                values["in_flight"] = state.reading.in_flight
-                wait = state.learnt.pace(self._clock()).oldest_wait
-                values["oldest_wait_seconds"] = wait.total_seconds() if wait else 0.0
-            if state.decision is not None:
-                values["desired_replicas"] = state.decision.desired
-            deployment = self._registry.deployment(key)
-            if deployment is not None:
-                values["replicas"] = deployment.replicas
-                values["ready_replicas"] = deployment.ready
-            if isinstance(state.survey, Survey):
-                values.update(evidence.gauges(key, state.survey))
-            used = self._meter.read(key, now)
-            values["worker_seconds"] = used.worker_seconds
-            values["core_seconds"] = used.core_seconds
-            if price:
-                values["cost"] = used.core_seconds / 3600 * price
-            figures[(key.namespace, key.name)] = values
-        return figures
+        return {
+            (key.namespace, key.name): figures(
+                self._situation(key, state),
+                state.learnt.pace(self._clock()).oldest_wait,
+                self._meter.read(key, now),
+                price,
+            )
+            for key, state in self._states.items()
+        }
 
 
 def _dry_run(record: PoolRecord) -> bool:
