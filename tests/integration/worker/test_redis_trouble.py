@@ -1,13 +1,10 @@
 """What real Redis servers do on bad days, and that the worker survives each of them."""
 
 import json
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -23,6 +20,7 @@ from support.lossy_proxy import LossyProxy
 from support.pictures import jpeg
 from support.queue_state import LIST, QueueState
 from support.redis_server import RedisServer, free_port
+from support.sentinels import SentinelGroup
 from support.supervisor import Supervisor
 from support.waiting import eventually
 
@@ -204,71 +202,20 @@ def test_an_outage_of_any_number_of_attempts_is_survived() -> None:
         leases.close()
 
 
-def sentinel(stack: ExitStack, master: RedisServer) -> RedisServer:
-    """Start one of three that watch the master; two must agree that it is gone."""
-    running = stack.enter_context(RedisServer())
-    running.kill()
-    configuration = running.folder / "sentinel.conf"
-    configuration.write_text(
-        f"port {running.port}\nbind 127.0.0.1\ndir {running.folder}\n"
-        f"sentinel monitor mymaster 127.0.0.1 {master.port} 2\n"
-        "sentinel down-after-milliseconds mymaster 1000\n"
-        "sentinel failover-timeout mymaster 5000\n"
-    )
-    process = subprocess.Popen(
-        ("redis-server", str(configuration), "--sentinel"), stdout=subprocess.DEVNULL
-    )
-    stack.callback(process.wait, 10)
-    stack.callback(process.kill)
-    return running
-
-
 def test_a_failover_is_followed_to_the_new_master(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        master = stack.enter_context(RedisServer())
-        replica = stack.enter_context(
-            RedisServer({"replicaof": f"127.0.0.1 {master.port}", "repl-diskless-sync-delay": "0"})
-        )
-        old, new = QueueState(master.client()), QueueState(replica.client())
-        watchers = [sentinel(stack, master) for _ in range(3)]
-        for one in watchers:
-            asked = stack.enter_context(redis.Redis(port=one.port))
-            eventually(
-                partial(sees_all, asked), lambda: "a Sentinel that sees two others and a replica"
-            )
-        addresses = ",".join(f"127.0.0.1:{one.port}" for one in watchers)
-        supervisor = stack.enter_context(
-            Supervisor("redis://nowhere.invalid/0", tmp_path, redis_sentinels=addresses)
-        )
-        supervisor.await_ready()
-        old.push(put(tmp_path, "a.jpg"))
-        eventually(lambda: old.stats.get("done") == 1, lambda: f"a job: {supervisor.log}")
-        eventually(lambda: new.stats.get("done") == 1, "the replica to have it")
-        master.kill()
-        eventually(
-            partial(is_master, replica.client()),
-            "a failover",
-            seconds=40,
-        )
-        new.push(put(tmp_path, "b.jpg"))
-        eventually(
-            lambda: new.stats.get("done") == 2, lambda: f"a job: {supervisor.log}", seconds=40
-        )
-        assert supervisor.terminate() == 0
+    with SentinelGroup() as group:
+        old, new = QueueState(group.master.client()), QueueState(group.replica.client())
+        addresses = ",".join(group.addresses)
+        with Supervisor(
+            "redis://nowhere.invalid/0", tmp_path, redis_sentinels=addresses
+        ) as supervisor:
+            supervisor.await_ready()
+            old.push(put(tmp_path, "a.jpg"))
+            eventually(lambda: old.stats.get("done") == 1, lambda: f"a job: {supervisor.log}")
+            eventually(lambda: new.stats.get("done") == 1, "the replica to have it")
+            group.master.kill()
+            group.await_failover()
+            new.push(put(tmp_path, "b.jpg"))
+            eventually(lambda: new.stats.get("done") == 2, lambda: f"a job: {supervisor.log}")
+            assert supervisor.terminate() == 0
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.jpg"]
-
-
-def sees_all(asked: redis.Redis) -> bool:
-    try:
-        state: Any = asked.sentinel_master("mymaster")
-    except redis.RedisError:
-        return False
-    return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
-
-
-def is_master(client: redis.Redis) -> bool:
-    try:
-        state: Any = client.info("replication")
-    except redis.RedisError:  # a promotion ends all connections
-        return False
-    return bool(state["role"] == "master")
