@@ -31,6 +31,8 @@ class Pool:
     name: str
     list: str
     redis_url: str
+    sentinels: bool
+    """Whether the URL's host is a name that only Sentinels know."""
     secret: str | None
     min_replicas: int
     max_replicas: int
@@ -62,6 +64,7 @@ def parse(body: Mapping[str, Any]) -> Pool:
             name=meta["name"],
             list=spec["queue"]["list"],
             redis_url=redis["url"],
+            sentinels=bool(redis.get("sentinels")),
             secret=(redis.get("secretRef") or {}).get("name"),
             min_replicas=spec["minReplicas"],
             max_replicas=spec["maxReplicas"],

@@ -102,6 +102,11 @@ def _address(
 ) -> Address:
     if options.redis_url:
         found = address.parse(options.redis_url, "--redis-url")
+    elif pool is not None and pool.sentinels:
+        raise UsageError(
+            f"the pool {pool.name} finds its Redis by Sentinels, which this command does not ask: "
+            f"give the master's address with --redis-url {address.EXAMPLE}"
+        )
     elif pool is not None:
         found = address.parse(pool.redis_url, f"spec.queue.redis.url of the pool {pool.name}")
     elif url := world.environ.get(f"{PREFIX}REDIS_URL"):

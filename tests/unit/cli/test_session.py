@@ -82,3 +82,13 @@ def test_who_gives_a_password_needs_no_right_to_read_secrets(
     assert not any("secret" in call for call in cluster.calls)
     found(stage, pool="images")
     assert any("secret" in call for call in cluster.calls)
+
+
+def test_a_pool_behind_sentinels_needs_the_masters_address(stage: Stage, cluster: Cluster) -> None:
+    stage.environ["KUBECTL"] = cluster.program
+    redis = {"url": "redis://mymaster/0", "sentinels": ["sentinel:26379"]}
+    body = pool_body(queue={"list": "queue:images", "redis": redis})
+    cluster.set(**{RESOURCE: {"images": body}})
+    with pytest.raises(UsageError, match=r"finds its Redis by Sentinels.*--redis-url"):
+        found(stage, pool="images")
+    assert found(stage, pool="images", redis_url="redis://here").where == "redis://here:6379/0"
