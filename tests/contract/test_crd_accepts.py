@@ -83,6 +83,19 @@ def test_a_half_written_object_gets_the_defaults_of_its_other_fields(
         ("spec.queue.redis.url", "rediss://10.1.2.3:6380"),
         ("spec.queue.redis.url", "rediss://[2001:db8::1]:6379/0"),
         ("spec.queue.redis.secretRef", {"name": "redis.credentials-1"}),
+        ("spec.queue.redis", {"url": "redis://mymaster/0", "sentinels": ["sentinel"]}),
+        (
+            "spec.queue.redis",
+            {
+                "url": "rediss://My_Master.1",
+                "sentinels": [
+                    "10.0.0.7:1",
+                    "[::1]:65535",
+                    "[::1]",
+                    *(f"s-{n}" for n in range(13)),
+                ],
+            },
+        ),
         ("spec.minReplicas", 10),
         ("spec.maxReplicas", 10000),
         ("spec.target", {"backlogPerReplica": 1000000}),

@@ -33,6 +33,12 @@ def schedule(field: str, value: object, remedy: str) -> Mistake:
     return Mistake({"spec.schedules": [entry]}, f"spec.schedules[0].{field}", remedy)
 
 
+def sentinels(value: object, remedy: str) -> Mistake:
+    """Return a mistake in the addresses of the Sentinels."""
+    redis = {"url": "redis://mymaster/0", "sentinels": value}
+    return Mistake({"spec.queue.redis": redis}, "spec.queue.redis.sentinels", remedy)
+
+
 LIST = "spec.queue.list"
 URL = "spec.queue.redis.url"
 SECRET = "spec.queue.redis.secretRef"  # noqa: S105  a field
@@ -121,6 +127,21 @@ MISTAKES = {
     "a query": one(URL, "redis://redis:6379?db=1", "no query"),
     "a path": one(URL, "redis://redis:6379/0/1", "no further path"),
     "a URL with a blank": one(URL, "redis://redis :6379", "nothing else"),
+    "no Sentinel": sentinels([], "should have at least 1 items"),
+    "more than 16 Sentinels": sentinels(["a"] * 17, "must have at most 16 items"),
+    "Sentinels as one text": sentinels("a,b", "must be of type array"),
+    "an empty Sentinel": sentinels([""], "at least 1 char"),
+    "a Sentinel as a URL": sentinels(["redis://a:26379"], "no redis://"),
+    "a Sentinel with a password": sentinels([":pw@a:26379"], "no credentials"),
+    "two Sentinels in one": sentinels(["a:1,b:1"], "and nothing else"),
+    "a Sentinel's port that is a word": sentinels(["a:b"], "a port from 1 to 65535"),
+    "a Sentinel's port zero": sentinels(["a:0"], "a port from 1 to 65535"),
+    "a Sentinel's port beyond 65535": sentinels(["a:65536"], "a port from 1 to 65535"),
+    "an address for Sentinels that know a name": Mistake(
+        {"spec.queue.redis": {"url": "redis://redis:6379/0", "sentinels": ["a"]}},
+        URL,
+        "the name that they know the master by",
+    ),
     "a secretRef without a name": Mistake({SECRET: {}}, f"{SECRET}.name", "Required value"),
     "an empty Secret name": one(f"{SECRET}.name", "", "at least 1 char"),
     "a Secret of another namespace": one(

@@ -11,6 +11,7 @@ from typing import Any
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
+from workerpool_operator.resource import Endpoint
 from workerpool_operator.tracking import Credentials
 
 Invalidated = Callable[[Sequence[bytes] | None], None]
@@ -40,9 +41,11 @@ class FakeRedis:
         self.log: list[tuple[float, str]] = []
         """When who asked for what: `connect`, `ping` or the queues read."""
 
-    def connect(self, url: str, credentials: Credentials, timeout: float) -> "FakeConnection":
+    def connect(
+        self, endpoint: Endpoint, credentials: Credentials, timeout: float
+    ) -> "FakeConnection":
         """Return a connection; the `Connector` of a reader."""
-        return FakeConnection(self, url, credentials, timeout)
+        return FakeConnection(self, endpoint.url, credentials, timeout)
 
     def put(self, queue: str, backlog: Backlog) -> None:
         """Store what is known of a queue; only its list is tracked."""

@@ -1,20 +1,29 @@
 """One Redis as a reader wants it: one connection to a server, or to a Cluster as many as it takes.
 
+Behind Sentinels the server is the master that they name when the connection is made. One that is
+demoted loses its clients at once (Sentinel kills them); one that keeps them is asked for its role
+every few seconds, when it is read anyway.
+
 A node of a Cluster answers for its own slots alone, and names the node that has another one's.
 Learns in this way who has which queue, and knows neither Redis' commands nor when to read.
 https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#redirection-and-resharding
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from workerpool_operator import sentinels
 from workerpool_operator.errors import Moved, Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
+from workerpool_operator.resource import Endpoint
 from workerpool_operator.tracking import Credentials, TrackingConnection
 
+CONFIRM_SECONDS = 5.0
+"""For how long a master behind Sentinels is taken for one without being asked."""
 MOST_REDIRECTIONS = 5
 """Nodes that name another one in a row; more is a Cluster at odds with itself."""
 
@@ -26,11 +35,14 @@ Call = Callable[[TrackingConnection, Sequence[str]], Awaitable[Sequence[T]]]
 class Nodes:
     """Connections to the nodes that have our queues; they end together."""
 
-    def __init__(self, url: str, credentials: Credentials, timeout: float) -> None:
-        self._url = url
+    def __init__(self, endpoint: Endpoint, credentials: Credentials, timeout: float) -> None:
+        self._endpoint = endpoint
+        self._url = endpoint.url
         self._credentials = credentials
         self._timeout = timeout
         self._links: dict[str, TrackingConnection] = {}
+        self._confirm_at = -math.inf
+        """The loop's time from which on the master is asked again whether it is one."""
         self._homes: dict[str, str] = {}
         """Where a queue is, if not at the URL."""
         self._invalidated: Invalidated = lambda _: None
@@ -41,13 +53,20 @@ class Nodes:
         return all(link.tracking for link in self._links.values())
 
     async def open(self, invalidated: Invalidated) -> None:
-        """Connect to the URL; to other nodes when they are named.
+        """Connect to the URL, or to whom Sentinels name; to other nodes when they are named.
 
         Raises:
             Unreadable: it failed; nothing stays open.
         """
         self._invalidated = invalidated
+        if self._endpoint.sentinels:
+            self._url = _at(self._url, *await sentinels.master(self._endpoint, self._timeout))
         await self._open(self._url)
+        try:
+            await self._confirm()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """End all connections, also if that is cancelled."""
@@ -83,6 +102,7 @@ class Nodes:
 
     async def read(self, queues: Sequence[str]) -> list[Backlog | Unreadable]:
         """Return each queue's backlog from the node that has it; once known, in one round trip."""
+        await self._confirm()
         known: dict[str, Backlog | Unreadable] = {}
         asked = list(queues)
         for _ in range(MOST_REDIRECTIONS):
@@ -138,6 +158,17 @@ class Nodes:
 
     def _node(self, asked: str, moved: Moved) -> str:
         """Return the URL of the node that was named; one without a name is where we asked."""
-        host = moved.host or urlsplit(asked).hostname or ""
-        place = f"[{host}]" if ":" in host else host
-        return urlunsplit(urlsplit(self._url)._replace(netloc=f"{place}:{moved.port}"))
+        return _at(self._url, moved.host or urlsplit(asked).hostname or "", moved.port)
+
+    async def _confirm(self) -> None:
+        """Have the Sentinels' master prove now and then that it is one."""
+        now = asyncio.get_running_loop().time()
+        if self._endpoint.sentinels and now >= self._confirm_at:
+            await self._links[self._url].require_master()
+            self._confirm_at = now + CONFIRM_SECONDS
+
+
+def _at(url: str, host: str, port: int) -> str:
+    """Return the same address with another host."""
+    place = f"[{host}]" if ":" in host else host
+    return urlunsplit(urlsplit(url)._replace(netloc=f"{place}:{port}"))

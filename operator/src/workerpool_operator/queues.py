@@ -86,8 +86,8 @@ class Connection(Protocol):
         """Return the answers to commands of the caller's own, from where the queue is."""
 
 
-Connector = Callable[[str, Credentials, float], Connection]
-"""URL, credentials and timeout → a connection to be opened."""
+Connector = Callable[[Endpoint, Credentials, float], Connection]
+"""Endpoint, credentials and timeout → a connection to be opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ class QueueReader:
             ) from error
         except ApplyFailed as error:
             raise Unreadable(f"The credentials for Redis cannot be read: {error}") from error
-        connection = self._connector(self.endpoint.url, credentials, self._timing.timeout)
+        connection = self._connector(self.endpoint, credentials, self._timing.timeout)
         await connection.open(self._invalidated)
         for entry in self._queues.values():
             entry.due = 0.0

@@ -4,6 +4,7 @@ Pure. The only place that knows the resource's field names; the API server has v
 (`manifests/crd.yaml`), so what `parse` refuses here got in before a rule existed.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,6 +22,8 @@ PLURAL = "workerpools"
 KIND = "WorkerPool"
 AT_LEAST_ONCE = "at-least-once"
 AT_MOST_ONCE = "at-most-once"
+SENTINEL_PORT = 26379
+MASTER_URL = re.compile(r"rediss?://[A-Za-z0-9._-]+(/[0-9]*)?")
 DEFAULT_TARGET = {"backlogPerReplica": 10}
 """Kept here and not in the CRD: a stored default would collide with another kind of target."""
 
@@ -43,11 +46,18 @@ class Endpoint:
     """Never with credentials; the host is qualified, so it means the same everywhere."""
     secret: Key | None = None
     """The Secret that holds `username`, `password` and `ca.crt`, each optional."""
+    sentinels: tuple[tuple[str, int], ...] = ()
+    """Who says where the server is; then the URL has no host, but the master's name."""
 
     @property
     def tls(self) -> bool:
         """Whether the connection is encrypted, and the server's certificate checked."""
         return self.url.startswith("rediss://")
+
+    @property
+    def master(self) -> str:
+        """The name that the Sentinels know the server by; to them case matters."""
+        return urlsplit(self.url).netloc
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,8 @@ class Pool:
     """A PodTemplateSpec to start from."""
     dry_run: bool = False
     """Whether decisions are only told, and nothing is written to the Deployment."""
+    redis_sentinels: tuple[str, ...] = ()
+    """As the user wrote them, likewise."""
     target_deployment: str = ""
     """The Deployment to scale, if it is somebody else's; else the pool has one of its own."""
 
@@ -127,7 +139,8 @@ def parse(body: Mapping[str, Any]) -> Pool:
     exclusive = cpu["policy"].text() == "Exclusive"
     cores = cpu.get("cores", 1).number() if exclusive else None
     threads = max(1, cpu.get("threadsPerCore", 1).number())
-    url, target = redis["url"], spec.get("target", DEFAULT_TARGET)
+    url, sentinels = redis["url"], redis.get("sentinels", []).items()
+    target = spec.get("target", DEFAULT_TARGET)
     drains, hurries = "drainSeconds" in target.mapping(), "maxWaitSeconds" in target.mapping()
     template, foreign = spec.get("template", {}), spec.get("targetRef")
     _check_template(template)
@@ -155,10 +168,12 @@ def parse(body: Mapping[str, Any]) -> Pool:
         queue=queue["list"].text(),
         at_most_once=queue.get("delivery", AT_LEAST_ONCE).text() == AT_MOST_ONCE,
         endpoint=Endpoint(
-            _qualify(url, key.namespace),
+            _master(url) if sentinels else _qualify(url, key.namespace),
             Key(key.namespace, secret["name"].text()) if secret.value is not None else None,
+            tuple(_sentinel(address, key.namespace) for address in sentinels),
         ),
         redis_url=url.text(),
+        redis_sentinels=tuple(address.text() for address in sentinels),
         cpu=Cpu(cores, None if exclusive else cpu["request"].text(), threads),
         memory=spec["memory"].text(),
         job=Job(job["timeoutSeconds"].seconds(), job["maxAttempts"].number()),
@@ -199,10 +214,35 @@ def _qualify(url: Field, namespace: str) -> str:
         raise url.wrong("redis://host[:port][/db]") from error
     if parts.scheme not in {"redis", "rediss"} or not host or not f"{database}0".isdecimal():
         raise url.wrong("redis://host[:port][/db]")
-    if "." in host or ":" in host or host == "localhost":
+    qualified = _in_namespace(host, namespace)
+    if qualified == host:
         return url.text()
     suffix = f":{port}" if port else ""
-    return urlunsplit(parts._replace(netloc=f"{host}.{namespace}.svc{suffix}"))
+    return urlunsplit(parts._replace(netloc=f"{qualified}{suffix}"))
+
+
+def _master(url: Field) -> str:
+    """Check an address whose host is a name that Sentinels know, and no host."""
+    if not MASTER_URL.fullmatch(url.text()):
+        raise url.wrong("redis://NAME-OF-THE-MASTER[/db] where sentinels are given")
+    return url.text()
+
+
+def _sentinel(address: Field, namespace: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{address.text()}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise address.wrong("host[:port]") from error
+    if not host or parts.username or parts.path:
+        raise address.wrong("host[:port]")
+    return _in_namespace(host, namespace), port or SENTINEL_PORT
+
+
+def _in_namespace(host: str, namespace: str) -> str:
+    if "." in host or ":" in host or host == "localhost":
+        return host
+    return f"{host}.{namespace}.svc"
 
 
 class Condition(NamedTuple):

@@ -135,7 +135,7 @@ class TrackingConnection:
             ]
         )
         self._set_clock(time)
-        self._server = _run_id(about)
+        self._server = _field(about, b"run_id")
         refusals = [a for a in (tracking, caching) if isinstance(a, ResponseError)]
         self.tracking = not refusals
         if refusals:
@@ -161,6 +161,24 @@ class TrackingConnection:
             waker.cancel()
         if self._reader.done():
             raise Unreadable(f"Redis at {self._address} has closed the connection")
+
+    async def require_master(self) -> None:
+        """Prove that this server is no replica; `INFO`, as `ROLE` would be one more right.
+
+        Where `INFO` is refused, whoever named this server is believed.
+
+        Raises:
+            Unreadable: it is one, or the connection ended.
+        """
+        (about,) = await self._ask([("INFO", "replication")])
+        role = _field(about, b"role")
+        if role not in {"", "master"}:
+            raise Unreadable(
+                f"Redis at {self._address} is not the master, as the Sentinels said, but a "
+                f"replica: they are asked again in a moment. If this stays, compare SENTINEL "
+                f"MASTERS on each of them",
+                reason="NotMaster",
+            )
 
     async def ping(self) -> None:
         """Prove that Redis is still there."""
@@ -293,12 +311,38 @@ class TrackingConnection:
                 future.set_exception(error)
 
 
-def _run_id(about: Any) -> str:  # noqa: ANN401  an answer of Redis
-    """Return what names this run of the server; nothing where INFO is refused."""
+async def ask_once(host: str, port: int, timeout: float, *command: str) -> Any:  # noqa: ANN401, ASYNC109
+    """Return a Sentinel's answer to one question; connects for it, without TLS or password.
+
+    Raises:
+        Unreadable: there was none in time, or a refusal.
+    """
+    link = Connection(
+        host=host,
+        port=port,
+        protocol=2,
+        driver_info=None,
+        socket_timeout=None,  # as above: never asyncio.wait_for()
+        socket_connect_timeout=timeout,
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            await link.connect()  # type: ignore[no-untyped-call]
+            await link.send_command(*command)
+            return await link.read_response()
+    except (RedisError, OSError, TimeoutError) as error:
+        words = str(error) or "does not answer in time"
+        raise Unreadable(f"{host}:{port}: {words}") from error
+    finally:
+        await link.disconnect(nowait=True)
+
+
+def _field(about: Any, wanted: bytes) -> str:  # noqa: ANN401  an answer of Redis
+    """Return an entry of INFO, such as what names this run of the server; else nothing."""
     if not isinstance(about, bytes):
         return ""
     lines = (line.partition(b":") for line in about.splitlines())
-    return next((value.decode() for name, _, value in lines if name == b"run_id"), "")
+    return next((value.decode() for name, _, value in lines if name == wanted), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,9 @@ def _environment(pool: Pool) -> list[Manifest]:
         "WORKERPOOL_NAMESPACE": pool.key.namespace,
         "WORKERPOOL_POOL": pool.key.name,
     }
+    if pool.redis_sentinels:
+        plain["WORKERPOOL_REDIS_SENTINELS"] = ",".join(pool.redis_sentinels)
+        plain["WORKERPOOL_REDIS_SENTINEL_MASTER"] = pool.endpoint.master
     if pool.at_most_once:
         plain["WORKERPOOL_DELIVERY"] = AT_MOST_ONCE
     if pool.cpu.cores is not None:

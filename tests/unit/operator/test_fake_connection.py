@@ -9,9 +9,12 @@ from support.fake_connection import FakeRedis
 from workerpool_operator.evidence import Report, Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import Connection
+from workerpool_operator.resource import Endpoint
 from workerpool_operator.tracking import Credentials
 
 pytestmark = pytest.mark.looptime
+
+ENDPOINT = Endpoint("redis://fake")
 
 
 class FakeStage:
@@ -19,7 +22,7 @@ class FakeStage:
         self._server = FakeRedis()
 
     def connection(self, *, password: str | None = None, timeout: float = 5.0) -> Connection:
-        return self._server.connect("redis://fake", Credentials(password=password), timeout)
+        return self._server.connect(ENDPOINT, Credentials(password=password), timeout)
 
     def put(self, queue: str, backlog: Backlog) -> None:
         self._server.put(queue, backlog)

@@ -26,6 +26,11 @@ from workerpool_operator.resource import (
 NOW = datetime(2026, 3, 1, 12, 0, 30, 999_999, tzinfo=UTC)
 
 
+def behind(*sentinels: object) -> dict[str, object]:
+    """Return a Redis behind Sentinels."""
+    return {"url": "redis://mymaster/0", "sentinels": list(sentinels)}
+
+
 def test_a_pool_with_nothing_but_defaults() -> None:
     assert parse(stored()) == Pool(
         key=Key("shop", "images"),
@@ -152,7 +157,9 @@ def test_shared_cpu_counts_one_worker_a_pod() -> None:
     assert pool.policy.workers_per_replica == 1
 
 
-@pytest.mark.parametrize("field", ["target", "paused", "template", "queue.redis.secretRef"])
+@pytest.mark.parametrize(
+    "field", ["target", "paused", "template", "queue.redis.secretRef", "queue.redis.sentinels"]
+)
 def test_a_null_is_as_good_as_left_out(field: str) -> None:
     assert parse(stored({f"spec.{field}": None})) == parse(stored())
 
@@ -179,6 +186,31 @@ def test_a_bare_host_name_means_the_pools_namespace(written: str, read_at: str) 
 
     assert pool.endpoint.url == read_at
     assert pool.redis_url == written, "worker pods resolve the name as it was written"
+
+
+def test_sentinels_know_the_master_by_the_urls_host_and_have_hosts_of_their_own() -> None:
+    addresses = ["sentinel-0", "10.0.0.7:5000", "[::1]:26380", "s.example.com"]
+    pool = parse(
+        stored(
+            {
+                "spec.queue.redis.url": "rediss://MyMaster/3",
+                "spec.queue.redis.sentinels": addresses,
+            }
+        )
+    )
+
+    assert pool.endpoint == Endpoint(
+        "rediss://MyMaster/3",
+        sentinels=(
+            ("sentinel-0.shop.svc", 26379),
+            ("10.0.0.7", 5000),
+            ("::1", 26380),
+            ("s.example.com", 26379),
+        ),
+    )
+    assert pool.endpoint.master == "MyMaster"
+    assert hash(pool.endpoint), "pools that share it share a connection"
+    assert pool.redis_sentinels == tuple(addresses), "worker pods resolve them as written"
 
 
 def test_pools_of_one_redis_in_one_namespace_have_one_endpoint() -> None:
@@ -232,6 +264,13 @@ def test_a_missing_or_wrong_field_is_named(path: str, value: object) -> None:
         ("spec.queue.redis.url", "redis://redis:99999", "spec.queue.redis.url must be redis://"),
         ("spec.queue.redis.url", "redis://redis/zero", "spec.queue.redis.url must be redis://"),
         ("spec.queue.redis.url", "redis://[::1", "spec.queue.redis.url must be redis://"),
+        ("spec.queue.redis.sentinels", "a:1", "spec.queue.redis.sentinels must be a list"),
+        ("spec.queue.redis", behind(26379), "spec.queue.redis.sentinels[0] must be a string"),
+        ("spec.queue.redis", behind("a", "b:c"), "spec.queue.redis.sentinels[1] must be host"),
+        ("spec.queue.redis", behind("a:99999"), "spec.queue.redis.sentinels[0] must be host"),
+        ("spec.queue.redis", behind("redis://a"), "spec.queue.redis.sentinels[0] must be host"),
+        ("spec.queue.redis", behind(":1"), "spec.queue.redis.sentinels[0] must be host"),
+        ("spec.queue.redis.sentinels", ["a"], "spec.queue.redis.url must be redis://NAME"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_must_be(path: str, value: Any, named: str) -> None:  # noqa: ANN401

@@ -42,6 +42,29 @@ def test_the_deployment_of_a_pool(changes: dict[str, object], expected: dict[str
     assert manifest == expected
 
 
+def test_workers_behind_sentinels_are_told_whom_to_ask_and_for_which_master() -> None:
+    redis = {"url": "redis://photos/0", "sentinels": ["sentinel-0", "sentinel-1:5000"]}
+    template = {
+        "spec": {
+            "containers": [
+                {
+                    "name": "worker",
+                    "env": [{"name": "WORKERPOOL_REDIS_SENTINEL_MASTER", "value": "another"}],
+                }
+            ]
+        }
+    }
+    manifest = made({"spec.queue.redis": redis, "spec.template": template})
+
+    [worker] = manifest["spec"]["template"]["spec"]["containers"]
+    told = [(v["name"], v.get("value")) for v in worker["env"] if "REDIS" in v["name"]]
+    assert told == [
+        ("WORKERPOOL_REDIS_URL", "redis://photos/0"),
+        ("WORKERPOOL_REDIS_SENTINELS", "sentinel-0,sentinel-1:5000"),
+        ("WORKERPOOL_REDIS_SENTINEL_MASTER", "photos"),
+    ]
+
+
 def test_replicas_are_nobodys_here() -> None:
     assert "replicas" not in made({"spec.minReplicas": 3})["spec"]
 
