@@ -11,6 +11,7 @@ import pytest
 from support.operator_process import OperatorProcess
 from support.redis_server import RedisServer
 from support.redis_stage import RedisStage, redis_stage
+from support.sentinels import SentinelGroup
 from support.shop import Shop
 from support.waiting import eventually
 
@@ -407,6 +408,20 @@ def test_nobody_listens_at_the_address(shop: Shop) -> None:
     shop.add()
     shop.await_condition("QueueReachable", "False", "Unreachable")
     assert shop.replicas() == 0
+
+
+def test_a_pool_behind_sentinels_is_scaled_by_the_masters_queue(shop: Shop) -> None:
+    with SentinelGroup() as group:
+        shop.add(queue__redis={"url": "redis://wrong", "sentinels": list(group.addresses)})
+        shop.await_condition("QueueReachable", "False", "UnknownMaster")
+        redis = {"url": "redis://mymaster/0", "sentinels": list(group.addresses)}
+        shop.edit(queue={"redis": redis})
+        shop.await_condition("QueueReachable", "True", "Connected")
+        group.master.client().rpush(shop.queue(), *JOBS)
+        shop.await_replicas(20)
+    told = {v["name"]: v.get("value") for v in shop.pod()["containers"][0]["env"]}
+    assert told["WORKERPOOL_REDIS_SENTINELS"] == ",".join(group.addresses)
+    assert told["WORKERPOOL_REDIS_SENTINEL_MASTER"] == "mymaster"
 
 
 def test_pools_of_one_redis_share_one_connection(shop: Shop, own_redis: RedisStage) -> None:
