@@ -418,10 +418,11 @@ def _calls(stage: RedisStage) -> dict[str, int]:
 async def test_of_a_thousand_queues_only_the_one_that_changed_is_read(
     stage: RedisStage, ears: Ears
 ) -> None:
-    async with reading(ears, stage.server.url) as reader:
+    timing = Timing(tick=0.05, safety_poll=600, timeout=10.0)
+    async with reading(ears, stage.server.url, timing=timing) as reader:
         for number in range(999):
             reader.add(f"queue-{number}")
-        await ears.until(lambda ears: len(ears.latest) == 1_000)
+        await ears.until(lambda ears: list(ears.latest.values()).count(Backlog(0)) == 1_000)
         before = _calls(stage)["hmget"]
         stage.client.rpush(QUEUE, b"job")
         await ears.until_read(1)
