@@ -70,7 +70,7 @@ def product(kubectl: Kubectl, images: Images) -> Iterator[Product]:
     try:
         kubectl.helm(
             *("install", RELEASE, str(CHART), "--namespace", NAMESPACE),
-            *("--wait", "--timeout=120s", "--take-ownership"),
+            *("--wait", "--timeout=120s", "--take-ownership", "--force-conflicts"),
             f"--set=watchNamespaces={{{','.join(POOL_NAMESPACES)}}}",
             *images.as_values(),
             # Each node here has exactly one core to give away. A request of 50m beside it, and

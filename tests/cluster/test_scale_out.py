@@ -110,6 +110,9 @@ def _what_people_read(pool: PhotoPool, keep: Keep) -> None:
         "Ready": ("True", "Ready"),
         "QueueReachable": ("True", "Connected"),
         "ScalingLimited": ("False", "WithinLimits"),
+        "DataLost": ("False", "NoLossSeen"),
+        "CPUPinned": ("False", "SharedPolicy"),
+        "Isolated": ("False", "SharedPolicy"),
     }
     notes = [(event["reason"], event["note"]) for event in pool.events()]
     up = [note for reason, note in notes if reason == "Backlog" and "from 0 to 4" in note]

@@ -25,7 +25,7 @@ def template() -> Document:
     run = "exec python /plan/planned_supervisor.py >>/photos/logs/$WORKERPOOL_POD 2>&1"
     worker = {
         "name": "worker",
-        "command": ["sh", "-c", run],
+        "command": ["env", "--block-signal=TERM", "sh", "-c", run],  # as the image does
         "env": [{"name": "WORKERPOOL_LEASE_SECONDS", "value": str(LEASE_SECONDS)}],
         "volumeMounts": [
             {"name": "photos", "mountPath": "/photos"},

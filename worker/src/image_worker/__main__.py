@@ -6,7 +6,8 @@ The one place that takes the clocks, chance and the environment from the process
 import signal
 
 # Before all that takes long: the first process of a container does not get a signal that it
-# neither asks for nor blocks, and a pod that is told to go while it starts would stay.
+# neither asks for nor blocks, and a pod that is told to go while it starts would stay. (The
+# image's entrypoint blocks them before Python starts; this is for commands of one's own.)
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
