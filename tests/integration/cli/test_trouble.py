@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from integration.cli.conftest import Tool
-from support.redis_server import RedisServer
+from support.redis_server import RedisServer, free_port
 from unit.cli.stage import Cluster, pool_body
 from unit.cli.test_kubectl import encoded
 from workerpool_cli.pool import RESOURCE
@@ -121,7 +121,8 @@ def test_a_frozen_redis_is_not_waited_for_for_ever() -> None:
 
 
 def test_a_cluster_node_without_the_list_says_which_has_it() -> None:
-    with RedisServer({"cluster-enabled": "yes"}) as server:
+    bus = str(free_port())  # else it is 10,000 above the other, which may be too high
+    with RedisServer({"cluster-enabled": "yes", "cluster-port": bus}) as server:
         with redis.Redis(port=server.port) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 100)
         done = Tool(server, "queue:images").run("status")
