@@ -105,4 +105,4 @@ clean: ## Remove everything that was built
 	@$(PYTHON) -m localcluster clean
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down picture test unit contract integration cluster-test cluster-soak chaos fuzz-images fuzz-payloads bench-reaction bench-decisions bench-decide bench-images bench-cores check format venv lock packages programs images clean
+.PHONY: help up down picture test unit contract integration cluster-test cluster-soak chaos fuzz-images fuzz-payloads bench-reaction bench-decisions bench-decide bench-images bench-cores bench-jobs check format venv lock packages programs images clean
