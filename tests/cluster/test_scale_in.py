@@ -30,6 +30,7 @@ def load(make_pool: MakePool) -> Load:
         maxReplicas=MOST_REPLICAS,
         target={"backlogPerReplica": 1},
         scaleDown={"stabilizationSeconds": 0},
+        job={"timeoutSeconds": round(10 + 1.5 * LONGEST_SECONDS)},
         template=template(),
     )
     load = Load(pool, Random(SEED), SHORTEST_SECONDS, LONGEST_SECONDS)
