@@ -13,13 +13,13 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 from redis.cluster import ClusterNode
 from redis.crc import key_slot
 
+from support.context import Context
 from support.redis_server import RedisServer, free_port
 from support.waiting import eventually
 
@@ -29,7 +29,7 @@ KEYS_AT_ONCE = 100
 MIGRATE_MILLISECONDS = 5_000
 
 
-class RedisCluster:
+class RedisCluster(Context):
     """Three masters with a third of the slots each."""
 
     def __init__(self, **config: str) -> None:
@@ -38,24 +38,12 @@ class RedisCluster:
         self.nodes: list[RedisServer] = []
         self._owners: dict[int, RedisServer] = {}
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            for _ in range(MASTERS):
-                self.nodes.append(stack.enter_context(RedisServer(self._node_config())))
-            self._stack = stack.pop_all()
-        try:
-            self._join()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
+    def _begin(self) -> None:
+        for _ in range(MASTERS):
+            self.nodes.append(self._stack.enter_context(RedisServer(self._node_config())))
+        self._join()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self._stack.close()
 
     def client(self) -> Any:  # noqa: ANN401  redis-py types its answers as sync or async

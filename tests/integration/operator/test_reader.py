@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.fault_proxy import FaultProxy
+from support.readers import running
 from support.redis_server import RedisServer
 from support.redis_stage import RedisStage, redis_stage
 from workerpool_operator.errors import Unreadable
@@ -79,14 +80,8 @@ async def reading(
 
     reader = QueueReader(Endpoint(url, Key("shop", "redis")), ears, credentials, timing)
     reader.add(QUEUE)
-    task = asyncio.create_task(reader.run())
-    try:
+    async with running(reader):
         yield reader
-    finally:
-        assert not task.done(), f"a reader never ends by itself: {task!r}"
-        task.cancel()
-        ended, _ = await asyncio.wait({task}, timeout=DEADLINE_SECONDS)
-        assert ended, f"it does not end: {task!r}"
 
 
 @pytest.fixture

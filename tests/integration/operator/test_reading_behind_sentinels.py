@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from support.readers import running
 from support.redis_server import RedisServer, free_port
 from support.redis_stage import RedisStage
 from support.sentinels import SentinelGroup
@@ -98,14 +99,8 @@ async def reading(
     addresses = tuple(("127.0.0.1", port) for port in ports)
     reader = QueueReader(Endpoint(url, None, addresses), ears, credentials, TIMING)
     reader.add(QUEUE)
-    task = asyncio.create_task(reader.run())
-    try:
+    async with running(reader):
         yield reader
-    finally:
-        assert not task.done(), f"a reader never ends by itself: {task!r}"
-        task.cancel()
-        ended, _ = await asyncio.wait({task}, timeout=DEADLINE_SECONDS)
-        assert ended, f"it does not end: {task!r}"
 
 
 async def test_a_failover_is_followed_to_the_new_masters_queue(ears: Ears) -> None:
