@@ -7,6 +7,11 @@ workers; four unpinned processes; one pinned worker beside a process that never 
 other core and on its own.  Each is the real supervisor with its children, fed by a real Redis;
 the clock runs from the push to the last acknowledgement, with the children started before.
 
+The machine itself has a say: two cores of one socket share its clock, its caches and its memory,
+and may be two halves of one.  So each round also runs bare Pillow, no queue and no worker, on one
+core and on two: `bare_two_cores_speedup` is what this machine has to give, and
+`two_cores_of_what_the_machine_gives` the part of it that reaches the images.
+
 Told of each: images per second of the wall's clock and of the children's CPU time, the 99th
 percentile of a job's time, and of one child per second: moves between cores, involuntary
 switches, and the part of its time that it waited for a core.  Ratios are medians of the rounds'
@@ -41,6 +46,21 @@ RUN_SECONDS = 240.0
 FOREIGN_MOST = 0.1
 """Of the two cores, used by others than this benchmark."""
 BUSY = "while True: pass"
+BARE = """
+import io, sys, time
+from PIL import Image
+photo = sys.stdin.buffer.read(int(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.buffer.read(1)
+began = time.perf_counter()
+for _ in range(int(sys.argv[2])):
+    with Image.open(io.BytesIO(photo)) as picture:
+        picture.draft("RGB", (1024, 1024))
+        picture.thumbnail((1024, 1024))
+        picture.save(io.BytesIO(), "JPEG")
+print(time.perf_counter() - began, flush=True)
+"""
+"""A photo made small, again and again, from one word on: what a core can do."""
 HUNDRED = 100
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -94,6 +114,34 @@ def noise(core: int | None) -> Iterator[list[int]]:
             yield [loop.pid]
         finally:
             loop.kill()
+
+
+def bare(cores: tuple[int, ...], data: bytes, jobs: int) -> float:
+    """Return the photos per second of one Pillow loop on each core, all begun together."""
+    size_and_times = (str(len(data)), str(jobs))
+    with ExitStack() as stack:
+        loops = [
+            stack.enter_context(
+                subprocess.Popen(
+                    ("taskset", "-c", str(core), sys.executable, "-c", BARE, *size_and_times),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
+            )
+            for core in cores
+        ]
+        said(loops, data)
+        answers = said(loops, b"!")
+        return sum(jobs / float(seconds) for seconds in answers)
+
+
+def said(loops: list[subprocess.Popen[bytes]], words: bytes) -> list[bytes]:
+    """Return the line with which each answers the same words."""
+    for loop in loops:
+        assert loop.stdin
+        loop.stdin.write(words)
+        loop.stdin.flush()
+    return [loop.stdout.readline() for loop in loops if loop.stdout]
 
 
 def measure(
@@ -204,8 +252,8 @@ def ratio(
     return round(statistics.median(of(a) / of(b) for a, b in pairs), 2)
 
 
-def report(runs: Mapping[str, list[Figures]]) -> dict[str, object]:
-    """Return medians of each setting, and ratios of the same round."""
+def report(runs: Mapping[str, list[Figures]], gains: list[float]) -> dict[str, object]:
+    """Return medians of each setting, and ratios of the same round; `gains` are the bare ones."""
     words: dict[str, object] = {
         "machine": {
             "virtualisation": str(machine.virtualisation(machine.read_texts())),
@@ -219,7 +267,9 @@ def report(runs: Mapping[str, list[Figures]]) -> dict[str, object]:
             for part in fields(Figures)
         }
     speed = lambda one: one.images_per_second  # noqa: E731 (a name for the four lines below)
-    words["two_cores_speedup"] = ratio(runs, "two_pinned", "one_pinned", speed)
+    speedup = words["two_cores_speedup"] = ratio(runs, "two_pinned", "one_pinned", speed)
+    words["bare_two_cores_speedup"] = round(statistics.median(gains), 2)
+    words["two_cores_of_what_the_machine_gives"] = round(speedup / statistics.median(gains), 2)
     words["pinned_over_four_unpinned"] = ratio(runs, "two_pinned", "four_unpinned", speed)
     words["p99_four_unpinned_over_pinned"] = ratio(
         runs, "four_unpinned", "two_pinned", lambda one: one.p99_milliseconds
@@ -243,6 +293,7 @@ def main() -> None:
     if len(cores) < 2:
         raise SystemExit("two cores are needed")
     runs: dict[str, list[Figures]] = {}
+    gains: list[float] = []
     photos = {f"{number}.jpg": photo(number) for number in range(PHOTOS)}
     with RedisServer() as server:
         for _ in range(chosen.rounds):
@@ -252,7 +303,10 @@ def main() -> None:
                 print(line(setting.name, figures), flush=True)
                 if chosen.strict and figures.foreign > FOREIGN_MOST:
                     raise SystemExit("others use the machine: repeat this when it is quiet")
-    told = report(runs)
+            one, two = (bare(tuple(cores[:n]), photos["0.jpg"], chosen.jobs) for n in (1, 2))
+            gains.append(two / one)
+            print(f"{'bare':21} {one:6.1f} images/s, {two:6.1f} on two cores", flush=True)
+    told = report(runs, gains)
     if not told["quiet"]:
         print("WARNING: others used the machine meanwhile; these figures are noise", flush=True)
     print(json.dumps(told))
