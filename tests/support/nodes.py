@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 from support.api_server import ApiServer, Document
 
@@ -46,7 +47,9 @@ class Nodes:
             "metadata": {"name": name, "labels": labels},
             "spec": {
                 "nodeName": node,
-                "containers": [{"name": "main", "image": "i:1", "resources": resources}],
+                "containers": [
+                    {"name": "worker" if pool else "main", "image": "i:1", "resources": resources}
+                ],
             },
         }
         self._send("POST", f"/api/v1/namespaces/{namespace}/pods", body)
@@ -54,10 +57,22 @@ class Nodes:
         self._pods.append(path)
         return path
 
+    def take_in(self, path: str) -> None:
+        """Do what a kubelet does with a pod that it is about to start."""
+        waiting = {"waiting": {"reason": "ContainerCreating"}}
+        worker = {
+            "name": "worker",
+            "image": "i:1",
+            "imageID": "",
+            "ready": False,
+            "restartCount": 0,
+            "state": waiting,
+        }
+        self._answer(path, {"phase": "Pending", "containerStatuses": [worker]})
+
     def turn_away(self, path: str, reason: str, message: str) -> None:
         """Do what a kubelet does with a pod that it cannot take."""
-        status = {"phase": "Failed", "reason": reason, "message": message}
-        self._send("PATCH", f"{path}/status", {"status": status})
+        self._answer(path, {"phase": "Failed", "reason": reason, "message": message})
 
     def end(self, path: str) -> None:
         """Ask a pod to end; without a kubelet it goes on ending."""
@@ -75,6 +90,10 @@ class Nodes:
             self.remove(path)
         for name in self._names:
             self._api.request("DELETE", f"{_NODES}/{name}")
+
+    def _answer(self, path: str, status: Document) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._send("PATCH", f"{path}/status", {"status": status | {"startTime": now}})
 
     def _send(self, method: str, path: str, body: Document | None = None) -> None:
         kind = _MERGE if method == "PATCH" else "application/json"

@@ -20,6 +20,7 @@ from workerpool_operator.model import (
     Decision,
     History,
     Observation,
+    Places,
     Policy,
     RateLimit,
     Reason,
@@ -181,20 +182,30 @@ def limit_by_capacity(step: Step, observation: Observation) -> tuple[Step, str]:
     same node, turned away and made again, many times a second. Return what is lacking, too.
     """
     places, wanted = observation.places, step.replicas
+    if places is not None and places.refusal:
+        return _go_on_after_refusal(step, places)
     if places is None or wanted <= places.total:
         return step, ""
     missing = (wanted - places.total) * places.cores
     lacking = f"{missing} {'core' if missing == 1 else 'cores'} missing"
-    if places.refusal:
-        words = f", but a node turned a pod away, so those that have a place stay: {lacking}"
-        shortage = f"{lacking}: {_count(wanted)} wanted, and {places.refusal}."
-        return Step(places.total, Reason.PODS_REJECTED, words), shortage
     most = min(wanted, max(places.total + 1, observation.replicas))
     shortage = (
         f"{lacking}: {_count(wanted)} wanted, and the nodes have room for {places.total}. One "
         f"pod is kept waiting for a node to come."
     )
     return Step(most, Reason.INSUFFICIENT_CORES, f"{step.words}, {lacking}"), shortage
+
+
+def _go_on_after_refusal(step: Step, places: Places) -> tuple[Step, str]:
+    """Ask for those that a kubelet took in, and for as many more as may be tried."""
+    wanted, homeless = step.replicas, step.replicas - (places.total - places.tried)
+    if homeless <= 0:
+        return step, ""
+    tried = f"{places.tried} more tried" if places.tried else "no other tried for now"
+    words = f"{step.words}, but a node turned a pod away: {tried}"
+    lacking = f"{homeless} of {_count(wanted)} {'has' if homeless == 1 else 'have'} no place"
+    shortage = f"{lacking}: {places.refusal}."
+    return Step(min(wanted, places.total), Reason.PODS_REJECTED, words), shortage
 
 
 def _keep(step: Step, least: int, reason: Reason, words: str, most: int) -> Step:

@@ -9,25 +9,17 @@ everybody's.
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from workerpool_operator.capacity import (
-    NOTHING,
-    Amount,
-    Needs,
-    Node,
-    Pod,
-    parse_node,
-    parse_pod,
-    places,
-    room,
-)
+from workerpool_operator.amounts import NOTHING, Amount
+from workerpool_operator.capacity import Needs, Room, count, places, promise, room
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.errors import ApplyFailed, Forbidden
 from workerpool_operator.model import Places
 from workerpool_operator.resource import Key
+from workerpool_operator.stock import Node, Pod, parse_node, parse_pod
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +29,33 @@ RETRY_SECONDS = (1.0, 3.0)
 FORBIDDEN_SECONDS = 60.0
 
 
-class Inventory:
-    """Nodes, pods, and the room between them."""
+class Claim(NamedTuple):
+    """How many replicas a pool has asked for, and what each of them needs."""
 
-    def __init__(self) -> None:
+    needs: Needs
+    replicas: int
+
+
+class Inventory:
+    """Nodes, pods, and the room between them.
+
+    Replicas that a pool has asked for and that are not bound yet will take room which is still
+    free: it is promised to the pools in the order in which they asked.
+    """
+
+    def __init__(self, rejected: Callable[[Key], None] = lambda _: None) -> None:
+        """`rejected` hears of each pool one of whose pods is turned away from now on."""
+        self._rejected = rejected
         self._nodes: dict[str, Node] = {}
         self._pods: dict[Key, Pod] = {}
         self._taken: dict[str, Amount] = {}
         self._pools: dict[Key, dict[Key, Pod]] = {}
         self._listed: set[str] = set()
         self._version = 0
-        self._rooms: dict[Needs, tuple[int, int]] = {}
+        self._rooms: dict[Needs, tuple[int, Room]] = {}
         """Room found, and at which version."""
+        self._claims: dict[Key, Claim] = {}
+        """Of pools that lack pods, whoever asked first is first."""
 
     @property
     def known(self) -> bool:
@@ -59,11 +66,21 @@ class Inventory:
         """Return how many replicas of a pool have or would find a place, if that is known."""
         if not self.known:
             return None
-        version, free = self._rooms.get(needs, (-1, 0))
-        if version != self._version:
-            free = room(needs, self._nodes.values(), self._taken)
-            self._rooms[needs] = self._version, free
-        return places(needs, free, self._pools.get(pool, {}).values(), at)
+        free = self._room(needs)
+        promised = self._promised_before(pool) if free else {}
+        pods = self._pools.get(pool, {}).values()
+        return places(needs, count(needs, free, promised), pods, at)
+
+    def claim(self, pool: Key, needs: Needs, replicas: int) -> None:
+        """Keep in mind that a pool has asked for so many replicas."""
+        if replicas > self._placed(pool):
+            self._claims[pool] = Claim(needs, replicas)  # one that was there keeps its turn
+        else:
+            self._claims.pop(pool, None)
+
+    def waive(self, pool: Key) -> None:
+        """Forget what a pool has asked for."""
+        self._claims.pop(pool, None)
 
     def put_node(self, node: Node) -> None:
         """Keep a node."""
@@ -80,6 +97,7 @@ class Inventory:
         """Keep a pod, if it matters."""
         if self._pods.get(pod.key) == pod:
             return
+        before = self._pods.get(pod.key)
         self.drop_pod(pod.key)
         if pod.over and not pod.rejection:
             return
@@ -87,14 +105,16 @@ class Inventory:
             self._pods[pod.key] = pod
             self._count(pod)
             self._changed()
+        if before and pod.pool and pod.rejection:
+            self._rejected(pod.pool)
 
     def drop_pod(self, key: Key) -> None:
         """Forget a pod."""
         pod = self._pods.pop(key, None)
         if pod is None:
             return
-        if pod.node:
-            left = self._taken[pod.node].minus(pod.amount)
+        if pod.takes.pods:
+            left = self._taken[pod.node].minus(pod.takes)
             if left.pods:
                 self._taken[pod.node] = left
             else:
@@ -119,9 +139,28 @@ class Inventory:
         """Take in that a kind is not watched any more."""
         self._listed.discard(path)
 
+    def _room(self, needs: Needs) -> Room:
+        version, found = self._rooms.get(needs, (-1, {}))
+        if version != self._version:
+            found = room(needs, self._nodes.values(), self._taken)
+            self._rooms[needs] = self._version, found
+        return found
+
+    def _promised_before(self, pool: Key) -> Mapping[str, Amount]:
+        """Return the room that those will take who asked before this pool."""
+        promised: dict[str, Amount] = {}
+        for other, (needs, replicas) in self._claims.items():
+            if other == pool:
+                break
+            promise(needs, replicas - self._placed(other), self._room(needs), promised)
+        return promised
+
+    def _placed(self, pool: Key) -> int:
+        return sum(1 for pod in self._pools.get(pool, {}).values() if pod.placed)
+
     def _count(self, pod: Pod) -> None:
-        if pod.node:
-            self._taken[pod.node] = self._taken.get(pod.node, NOTHING).plus(pod.amount)
+        if pod.takes.pods:
+            self._taken[pod.node] = self._taken.get(pod.node, NOTHING).plus(pod.takes)
         if pod.pool:
             self._pools.setdefault(pod.pool, {})[pod.key] = pod
 

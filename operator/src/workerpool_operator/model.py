@@ -46,7 +46,7 @@ class Reason(StrEnum):
     INSUFFICIENT_CORES = "InsufficientCores"
     """More is called for than the nodes have room for; one pod waits for a node to come."""
     PODS_REJECTED = "PodsRejected"
-    """A node turned a pod away that was bound to it; no further one is tried for a while."""
+    """A node turned a pod away that was bound to it; for a while none is tried, and then few."""
     RETIRING = "Retiring"
     """Demand fell, and idle pods are being closed before they go."""
     ROLLING_OUT = "RollingOut"
@@ -192,7 +192,9 @@ class Places:
     cores: int
     """Whole cores that one replica takes."""
     refusal: str = ""
-    """Why a node turned a pod away just now; then `total` counts those alone that have a place."""
+    """Why a node turned a pod away lately; then `total` counts those that were taken in, and…"""
+    tried: int = 0
+    """…those that are tried all the same."""
 
 
 @dataclass(frozen=True, slots=True)

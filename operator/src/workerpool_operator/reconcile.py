@@ -95,7 +95,7 @@ class Reconciler:
         self._meter = Meter()
         self.writer = Writer(limit=settings.max_writes_in_flight, failed=self._write_failed)
         self._targets = Targets(cluster, registry, self._target_found)
-        self._inventory = Inventory()
+        self._inventory = Inventory(self._pod_rejected)
         self._tasks: list[asyncio.Task[None]] = []
         self._gate = asyncio.Semaphore(RETIREMENT_REQUESTS)
         self._events = Events(cluster, self.writer, clock, settings.pod_name)
@@ -244,6 +244,7 @@ class Reconciler:
         state.rollout.close()
         state.scaling.close()
         self._meter.drop(key)
+        self._inventory.waive(key)
         for reason in Reason:
             with suppress(KeyError):
                 self.metrics.decisions.remove(key.namespace, key.name, str(reason))
@@ -305,6 +306,10 @@ class Reconciler:
         before, decision = state.decision, decide(observation, pool.policy, state.history)
         state.history = decision.history
         state.decision = decision = state.scaling.allowed(pool, decision)
+        if state.needs is None or pool.dry_run:
+            self._inventory.waive(key)
+        else:
+            self._inventory.claim(key, state.needs, decision.desired)
         if before is None or before.reason is not decision.reason:
             self._count_decision(key, decision)
         if decision.desired == state.scaling.wanted:
@@ -329,6 +334,12 @@ class Reconciler:
         state.troubles.pop("scale", None)
         state.scaled_at = self._clock()
         state.chronicle.change(state.record, before, decision, "Scaled")
+
+    def _pod_rejected(self, key: Key) -> None:
+        """Take in that a node turned a pod away, before there are many."""
+        if (state := self._states.get(key)) is not None:
+            self._decide(key, state, told=None)
+            self._report(key, state)
 
     def _replicas(self, key: Key, state: _State, pool: Pool) -> int | None:
         """Return the present count; in a dry run what it would be; unknown while it is made."""

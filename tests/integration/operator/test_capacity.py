@@ -118,20 +118,76 @@ def test_a_pod_that_a_node_turns_away_stops_the_growth_for_a_while_and_is_explai
     ask(own_shop, 5)
     own_shop.await_condition("QueueReachable", "True", "Connected")
     smt = nodes.add(8)
-    works = nodes.bind(own_shop.namespace, smt, pool="images")
+    nodes.take_in(nodes.bind(own_shop.namespace, smt, pool="images"))
     stage.client.rpush(own_shop.queue(), *JOBS)
     own_shop.await_replicas(5)
 
     refused = nodes.bind(own_shop.namespace, smt, pool="images")
     nodes.turn_away(refused, "SMTAlignmentError", "SMT Alignment Error: requested 1 cpus")
     own_shop.await_condition("ScalingLimited", "True", "PodsRejected")
+    await_words(own_shop, "4 of 5 replicas have no place")
     await_words(own_shop, "spec.cpu.cores: 2")
     own_shop.await_replicas(1)
+    nodes.bind(own_shop.namespace, smt, pool="images")  # made instead, and not answered for
     with own_shop.writes() as writes:
-        own_shop.await_replicas(5, seconds=60)  # tried again, when it is stale
-        eventually(lambda: writes.counts()[-1:] == [5], "word of the last write")
-    assert writes.counts() == [5]
-    nodes.remove(works)
+        own_shop.await_replicas(2, seconds=60)  # one is tried, when that is stale
+        assert own_shop.condition("ScalingLimited") == ("True", "PodsRejected")
+        nodes.take_in(nodes.bind(own_shop.namespace, smt, pool="images"))
+        own_shop.await_replicas(4)  # it was taken in: two more
+        eventually(lambda: writes.counts()[-1:] == [4], "word of the last write")
+    assert writes.counts() == [2, 4]
+
+
+@pytest.mark.usefixtures("counting")
+def test_a_rejection_says_nothing_of_pods_that_ask_for_other_cores(
+    own_shop: Shop, stage: RedisStage, nodes: Nodes
+) -> None:
+    ask(own_shop, 3)
+    smt = nodes.add(8)
+    stage.client.rpush(own_shop.queue(), *JOBS)
+    own_shop.await_replicas(3)
+    for _ in range(9):  # so many that nobody is tried for five minutes
+        refused = nodes.bind(own_shop.namespace, smt, pool="images")
+        nodes.turn_away(refused, "SMTAlignmentError", "SMT Alignment Error: requested 1 cpus")
+    own_shop.await_replicas(0)
+
+    own_shop.edit(cpu={"policy": "Exclusive", "cores": 2, "threadsPerCore": 2})
+
+    own_shop.await_replicas(3)
+    own_shop.await_condition("ScalingLimited", "True", "MaxReplicas")
+
+
+@pytest.mark.usefixtures("counting")
+def test_two_pools_do_not_count_the_same_cores(
+    own_shop: Shop, stage: RedisStage, nodes: Nodes
+) -> None:
+    """Nobody makes pods here, so what a pool asks for stays a promise."""
+
+    def told(name: str) -> str:
+        conditions = {c["type"]: c for c in own_shop.status(name).get("conditions", ())}
+        return str(conditions.get("ScalingLimited", {}).get("message", ""))
+
+    def await_told(name: str, words: str) -> None:
+        eventually(lambda: words in told(name), lambda: f"{words!r}; it says {told(name)!r}")
+
+    for name in ("images", "films"):
+        stage.client.rpush(own_shop.queue(name), *JOBS)
+        own_shop.add(name, maxReplicas=5, target={"backlogPerReplica": 1})
+        await_told(name, "missing")
+    assert "3 cores missing: 5 replicas wanted, and the nodes have room for 2" in told("images")
+    assert "5 cores missing: 5 replicas wanted, and the nodes have room for 0" in told("films")
+    assert (own_shop.replicas("images"), own_shop.replicas("films")) == (3, 1)
+
+    nodes.add(4)
+    own_shop.await_replicas(5, "images")
+    own_shop.await_replicas(2, "films")
+    await_told("films", "4 cores missing")
+
+    own_shop.edit("images", maxReplicas=1)
+    own_shop.await_replicas(5, "films")
+    own_shop.remove("images")
+    own_shop.edit("films", maxReplicas=6)
+    own_shop.await_replicas(6, "films")
 
 
 @pytest.mark.usefixtures("counting")

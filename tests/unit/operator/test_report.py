@@ -316,15 +316,15 @@ def test_an_event(warning: bool, kind: str) -> None:  # noqa: FBT001
 
 
 @pytest.mark.parametrize(
-    ("places", "called", "reason"),
+    ("places", "called", "reason", "words"),
     [
-        (Places(2, cores=1), None, "InsufficientCores"),
-        (Places(2, cores=1), Reason.BUSY, "InsufficientCores"),
-        (Places(2, cores=1, refusal="n1 has no core"), None, "PodsRejected"),
+        (Places(2, 1), None, "InsufficientCores", "7 cores missing: 9 replicas wanted"),
+        (Places(2, 1), Reason.BUSY, "InsufficientCores", "7 cores missing: 9 replicas wanted"),
+        (Places(2, 1, refusal="n1 is odd"), None, "PodsRejected", "7 of 9 replicas have no place"),
     ],
 )
 def test_cores_that_are_missing_are_told_whatever_else_is_the_reason(
-    places: Places, called: Reason | None, reason: str
+    places: Places, called: Reason | None, reason: str, words: str
 ) -> None:
     now = situation(Backlog(90), replicas=2, ready=2)
     assert now.record.pool is not None
@@ -335,4 +335,4 @@ def test_cores_that_are_missing_are_told_whatever_else_is_the_reason(
 
     assert conditions(status)["ScalingLimited"] == ("True", reason)
     (told,) = [c["message"] for c in status["conditions"] if c["type"] == "ScalingLimited"]
-    assert told.startswith("7 cores missing: 9 replicas wanted")
+    assert told.startswith(words)

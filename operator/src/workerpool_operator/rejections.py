@@ -1,0 +1,66 @@
+"""What it means that a kubelet turned a pool's pods away, and how to go on. Pure.
+
+Each pod that is turned away is made again by its ReplicaSet, bound to the same node, and turned
+away again, many a second. So none is tried for a while, and then one; the more it turns away, the
+longer the wait, and the more it takes in, the more are tried together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from workerpool_operator.stock import Pod
+
+HOLD = timedelta(seconds=10)
+"""How long after a rejection no further pod is tried; twice as long after each one more."""
+HOLD_LONGEST = timedelta(minutes=5)
+REMEMBERED = timedelta(minutes=30)
+"""For how long a rejection counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Pods were turned away lately."""
+
+    settled: int
+    """How many of the pool's pods have a place and were taken in."""
+    tried: int
+    """How many more may be tried now."""
+    words: str
+    """Who turned one away, why, and what helps; a clause."""
+
+
+def refusal(pods: Sequence[Pod], cores: int, at: datetime) -> Refusal | None:
+    """Return what to make of all `pods` of a pool whose workers ask for so many whole `cores`.
+
+    Pods that asked for another number of cores say nothing of those that are made now.
+    """
+    refused = sorted(
+        (
+            pod
+            for pod in pods
+            if pod.rejection and at - pod.since < REMEMBERED and pod.worker_cpu == cores * 1000
+        ),
+        key=lambda pod: pod.since,
+    )
+    if not refused:
+        return None
+    last, number = refused[-1], len(refused)
+    settled = [pod for pod in pods if pod.placed and pod.admitted]
+    held = at - last.since < min(HOLD_LONGEST, HOLD * 2 ** min(number - 1, 16))
+    since_then = sum(1 for pod in settled if pod.since > last.since)
+    return Refusal(len(settled), 0 if held else 1 + since_then, _words(last, cores))
+
+
+def _words(pod: Pod, cores: int) -> str:
+    if pod.rejection == "SMTAlignmentError":
+        whole = max(2, cores + cores % 2)
+        return (
+            f"the node {pod.node} gives out whole physical cores only (full-pcpus-only): set "
+            f"spec.cpu.cores: {whole} and spec.cpu.threadsPerCore: 2 (SMTAlignmentError)"
+        )
+    told = f": {pod.message}" if pod.message else ""
+    return (
+        f"the node {pod.node} turned a pod away ({pod.rejection}{told}): its cores are taken by "
+        f"something that the scheduler does not count, or spread as its policy forbids"
+    )
