@@ -5,9 +5,9 @@ Also a program of its own, `workerpool-simulate`.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,11 +53,13 @@ def main(arguments: Sequence[str], program: str = "workerpool-simulate") -> int:
     try:
         traces = [_trace(name, options.seed) for name in options.traces or GENERATORS]
         policy = _policy(options.pool) if options.pool else _default_policy()
-    except (BadTrace, InvalidResource, OSError, yaml.YAMLError, KeyError) as error:
+        if options.picture:
+            options.picture.mkdir(parents=True, exist_ok=True)
+    except (BadTrace, InvalidResource, OSError, yaml.YAMLError) as error:
         sys.stderr.write(f"{program}: {error}\n")
         return 2
     if options.advise is not None:
-        return _advise(traces, policy, options.advise, options.start)
+        return _advise(traces, policy, options)
     results = {trace.name: _compare(trace, policy, options) for trace in traces}
     if options.output == "json":
         sys.stdout.write(json.dumps({n: rows(o) for n, o in results.items()}) + "\n")
@@ -75,9 +77,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     names = ", ".join(GENERATORS)
     parser.add_argument("traces", nargs="*", help=f"CSV files, or generated traces: {names}")
     parser.add_argument("--pool", type=Path, help="a WorkerPool manifest whose policy is used")
-    parser.add_argument("--advise", type=float, metavar="SECONDS", help="a p95 wait to keep")
+    parser.add_argument("--advise", type=_positive, metavar="SECONDS", help="a p95 wait to keep")
     parser.add_argument("--picture", type=Path, metavar="FOLDER", help="draw a PNG per trace")
-    parser.add_argument("--start", type=float, default=2.0, help="a pod's start, in seconds (2)")
+    parser.add_argument(
+        "--start", type=_positive, default=2.0, help="a pod's start, in seconds (2)"
+    )
     parser.add_argument(
         "--begins",
         type=_moment,
@@ -85,10 +89,23 @@ def _parser(program: str) -> argparse.ArgumentParser:
         metavar="TIME",
         help="when the trace begins, for schedules: 2026-03-02T08:00+01:00 (default: a Saturday)",
     )
-    parser.add_argument("--target", type=int, default=10, help="the rivals' jobs per pod (10)")
+    parser.add_argument(
+        "--target", type=_positive, default=10.0, help="the rivals' jobs per pod (10)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of generated traces (1)")
     parser.add_argument("--output", choices=("table", "json"), default="table")
     return parser
+
+
+def _positive(text: str) -> float:
+    """Read a number above zero."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
 
 
 def _moment(text: str) -> datetime:
@@ -112,22 +129,32 @@ def _trace(name: str, seed: int) -> Trace:
     path = Path(name)
     if not path.exists():
         raise BadTrace(f"{name} is neither a file nor one of {', '.join(GENERATORS)}")
-    with path.open() as lines:
-        return read(path.stem, lines)
+    try:
+        with path.open() as lines:
+            return read(path.stem, lines)
+    except UnicodeDecodeError as error:
+        raise BadTrace(
+            f"{name} is no text: write one line arrival,seconds for each job"
+        ) from error
 
 
 def _policy(path: Path) -> Policy:
     """Return the policy of the WorkerPool in a manifest, with what the API server would add."""
-    documents = [d for d in yaml.safe_load_all(path.read_text()) if d]
-    pools: list[dict[str, Any]] = [d for d in documents if d.get("kind") == "WorkerPool"]
-    if not pools:
+    documents = map(_mapping, yaml.safe_load_all(path.read_text()))
+    body = next((d for d in documents if d.get("kind") == "WorkerPool"), None)
+    if body is None:
         raise InvalidResource(f"{path} holds no WorkerPool")
-    body = pools[0]
-    identity = {"namespace": "default", "uid": "-", "generation": 1, "resourceVersion": "1"}
-    spec = STORED | body["spec"]
+    identity = {
+        "name": "-",
+        "namespace": "default",
+        "uid": "-",
+        "generation": 1,
+        "resourceVersion": "1",
+    }
+    spec = STORED | _mapping(body.get("spec"))
     for name in ("scaleDown", "job"):
         spec[name] = {**_mapping(STORED[name]), **_mapping(spec[name])}
-    return parse({"metadata": identity | body["metadata"], "spec": spec}).policy
+    return parse({"metadata": identity | _mapping(body.get("metadata")), "spec": spec}).policy
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -136,7 +163,12 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def _compare(trace: Trace, policy: Policy, options: argparse.Namespace) -> list[Outcome]:
     outcomes = [
-        replay(trace, make(), start_seconds=options.start)
+        replay(
+            trace,
+            make(),
+            start_seconds=options.start,
+            workers_per_pod=policy.workers_per_replica,
+        )
         for make in candidates(policy, options.target, options.begins)
     ]
     if options.output == "table":
@@ -177,22 +209,26 @@ def rows(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
     }
 
 
-def _advise(traces: Sequence[Trace], policy: Policy, p95_wait: float, start: float) -> int:
+def _advise(traces: Sequence[Trace], policy: Policy, options: argparse.Namespace) -> int:
     status = 0
     for trace in traces:
-        advice = advise(trace, replace(policy, max_wait=None), p95_wait, start)
+        advice = advise(trace, policy, options.advise, options.start, options.begins)
         if advice is None:
             sys.stdout.write(
-                f"# {trace.name}: no setting keeps a p95 wait of {p95_wait:g} s with "
-                f"maxReplicas {policy.max_replicas} and a pod start of {start:g} s; raise "
+                f"# {trace.name}: no setting keeps a p95 wait of {options.advise:g} s with "
+                f"maxReplicas {policy.max_replicas} and a pod start of {options.start:g} s; raise "
                 f"maxReplicas or minReplicas\n"
             )
             status = 1
             continue
         outcome = advice.outcome
+        target = f"drainSeconds: {advice.drain_seconds}"
+        if policy.max_wait is not None:
+            target += f", maxWaitSeconds: {policy.max_wait.total_seconds():g}"
         sys.stdout.write(
             f"# {trace.name}: p95 wait {outcome.p95_wait:.1f} s, {outcome.worker_hours:.2f} "
-            f"worker-hours\nspec:\n  target: {{drainSeconds: {advice.drain_seconds}}}\n"
+            f"worker-hours, {outcome.scalings} changes of scale\n"
+            f"spec:\n  target: {{{target}}}\n"
             f"  scaleDown: {{stabilizationSeconds: {advice.window_seconds}}}\n"
         )
     return status

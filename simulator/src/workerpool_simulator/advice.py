@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from workerpool_operator.model import Policy
-from workerpool_simulator.policies import Workerpool
+from workerpool_simulator.policies import EPOCH, Workerpool
 from workerpool_simulator.replay import Outcome, replay
 from workerpool_simulator.trace import Trace
 
-DRAINS = (5, 10, 20, 30, 60, 120)
+DRAINS = (5, 8, 12, 20, 30, 50, 80, 120, 200, 300)
 WINDOWS = (0, 30, 60, 300)
+HOPELESS = 2.0
+"""A drain time that misses the promise by so much is not the last one that could keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +24,40 @@ class Advice:
     outcome: Outcome
 
 
-def advise(trace: Trace, policy: Policy, p95_wait: float, start_seconds: float) -> Advice | None:
+def advise(
+    trace: Trace,
+    policy: Policy,
+    p95_wait: float,
+    start_seconds: float,
+    begins: datetime = EPOCH,
+) -> Advice | None:
     """Return the choice with the fewest worker-hours whose p95 wait is at most `p95_wait` seconds.
 
-    `None` if none keeps it: more pods, earlier ones, or faster jobs are needed.
+    All else is as `policy` says. `None` if none keeps it: more pods, earlier ones, or faster jobs
+    are needed.
     """
+    tried = _tried(trace, policy, p95_wait, start_seconds, begins)
     return min(
-        (a for a in _tried(trace, policy, start_seconds) if a.outcome.p95_wait <= p95_wait),
+        (advice for advice in tried if advice.outcome.p95_wait <= p95_wait),
         key=lambda advice: advice.outcome.worker_hours,
         default=None,
     )
 
 
-def _tried(trace: Trace, policy: Policy, start_seconds: float) -> Iterable[Advice]:
-    for drain in DRAINS:
-        for window in WINDOWS:
+def _tried(
+    trace: Trace, policy: Policy, p95_wait: float, start_seconds: float, begins: datetime
+) -> Iterable[Advice]:
+    for window in WINDOWS:
+        for drain in DRAINS:
             candidate = replace(
                 policy, drain=timedelta(seconds=drain), stabilization=timedelta(seconds=window)
             )
-            outcome = replay(trace, Workerpool(candidate), start_seconds=start_seconds)
+            outcome = replay(
+                trace,
+                Workerpool(candidate, begins=begins),
+                start_seconds=start_seconds,
+                workers_per_pod=policy.workers_per_replica,
+            )
             yield Advice(drain, window, outcome)
+            if outcome.p95_wait > HOPELESS * p95_wait:
+                break

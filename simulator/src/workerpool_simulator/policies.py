@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from workerpool_operator.attention import moves
 from workerpool_operator.decide import NO_HISTORY, decide
 from workerpool_operator.learn import NOTHING, Learnt, learn
 from workerpool_operator.model import Backlog, History, Observation, Policy
 from workerpool_simulator.fleet import Fleet
+from workerpool_simulator.retirement import Retirement
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+TICK_SECONDS = 0.25
+IDLE_SECONDS = 30.0
 
 
 class Decider(Protocol):
@@ -28,7 +32,11 @@ class Decider(Protocol):
     grace_seconds: float
     """What a pod gets to finish its job when it is taken away."""
     told: bool
-    """Whether it hears of an arrival at once, besides looking every `interval`."""
+    """Whether it hears of the next arrival at once, besides looking every `interval`."""
+
+    @property
+    def low(self) -> int:
+        """Pods that stay when there is nothing to do."""
 
     def replicas(self, fleet: Fleet) -> int:
         """Return the count to ask for."""
@@ -36,11 +44,11 @@ class Decider(Protocol):
 
 @dataclass(slots=True)
 class Workerpool:
-    """This operator: its own decision, told of arrivals by Redis, and ticking while it works."""
+    """This operator: its own decision and choice of pods, told of work by Redis, then ticking."""
 
     policy: Policy
     name: str = "workerpool"
-    interval: float = 0.25
+    interval: float = IDLE_SECONDS
     grace_seconds: float = 130.0
     """The operator derives it from `job.timeoutSeconds`, 120 by default."""
     told: bool = True
@@ -48,6 +56,12 @@ class Workerpool:
     """When the trace begins, for schedules."""
     _history: History = NO_HISTORY
     _learnt: Learnt = NOTHING
+    _retirement: Retirement = field(default_factory=Retirement)
+
+    @property
+    def low(self) -> int:
+        """Pods that stay when there is nothing to do."""
+        return self.policy.min_replicas
 
     def replicas(self, fleet: Fleet) -> int:
         """Decide as the operator does."""
@@ -62,7 +76,9 @@ class Workerpool:
         observation = Observation(now, fleet.replicas, backlog, self._learnt.pace(now))
         decision = decide(observation, self.policy, self._history)
         self._history = decision.history
-        return decision.desired
+        self.told = not moves(backlog, self.policy, fleet.replicas, decision, now)
+        self.interval = IDLE_SECONDS if self.told else TICK_SECONDS
+        return self._retirement.allow(decision.desired, fleet)
 
 
 @dataclass(slots=True)
@@ -78,7 +94,7 @@ class Keda:
     https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#algorithm-details
     """
 
-    target: int
+    target: float
     low: int
     high: int
     name: str = "keda"
@@ -103,6 +119,8 @@ class Keda:
             if length > 0:
                 self._active = now
                 replicas = max(replicas, 1, self.low)
+            elif replicas < self.low:
+                replicas = self.low
             elif replicas > 0 and self.low == 0 and now - self._active >= self.cooldown:
                 return 0
         if replicas > 0 and now - self._synced >= self.sync:
@@ -134,7 +152,7 @@ class Knative:
     https://knative.dev/docs/serving/autoscaling/kpa-specific/
     """
 
-    target: int
+    target: float
     low: int
     high: int
     name: str = "knative-kpa"
@@ -176,7 +194,7 @@ class Knative:
 
 
 def candidates(
-    policy: Policy, target: int, begins: datetime = EPOCH
+    policy: Policy, target: float, begins: datetime = EPOCH
 ) -> list[Callable[[], Decider]]:
     """Return the policies to compare, each made anew for each trace."""
     low, high = policy.min_replicas, policy.max_replicas

@@ -8,6 +8,8 @@ from workerpool_simulator.trace import Trace
 
 PATIENCE_SECONDS = 24 * 3600.0
 """A policy that has not finished so long after the last arrival never will."""
+LINGER_SECONDS = 3600.0
+"""What is left so long after the last job is not for its sake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Outcome:
     """What a policy made of a trace."""
 
     policy: str
+    jobs: int
+    """Jobs that were done."""
     p50_wait: float
     p95_wait: float
     max_wait: float
@@ -36,9 +40,11 @@ class Outcome:
     points: tuple[Point, ...]
 
 
-def replay(trace: Trace, decider: Decider, *, start_seconds: float = 2.0) -> Outcome:
-    """Return what `decider` makes of `trace`, until the queue and the fleet are empty."""
-    fleet = Fleet(start_seconds, decider.grace_seconds)
+def replay(
+    trace: Trace, decider: Decider, *, start_seconds: float = 2.0, workers_per_pod: int = 1
+) -> Outcome:
+    """Return what `decider` makes of `trace`, until the work is done and the pods are at rest."""
+    fleet = Fleet(start_seconds, decider.grace_seconds, workers_per_pod)
     jobs = iter(trace.jobs)
     upcoming = next(jobs, None)
     due = 0.0
@@ -52,16 +58,19 @@ def replay(trace: Trace, decider: Decider, *, start_seconds: float = 2.0) -> Out
             fleet.push(upcoming)
             arrived = True
             upcoming = next(jobs, None)
-        if at >= due or (arrived and decider.told and fleet.replicas == 0):
+        if at >= due or (arrived and decider.told):
             fleet.scale(decider.replicas(fleet))
             due = at + decider.interval
             _note(points, fleet)
-        if upcoming is None and not fleet.queue and not fleet.in_flight and not fleet.replicas:
-            break
-    fleet.close()
+        if upcoming is None and not fleet.queue and not fleet.in_flight:
+            end = min(end, at + LINGER_SECONDS)
+            if fleet.replicas <= decider.low:
+                break
+    fleet.settle()
     waits = sorted(fleet.waits)
     return Outcome(
         policy=decider.name,
+        jobs=fleet.done,
         p50_wait=_rank(waits, 0.5),
         p95_wait=_rank(waits, 0.95),
         max_wait=waits[-1] if waits else 0.0,

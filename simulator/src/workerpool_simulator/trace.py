@@ -30,6 +30,10 @@ class Trace:
         return self.jobs[-1].at if self.jobs else 0.0
 
 
+LONGEST_DAYS = 31
+"""Longer ones take hours to replay, and are mostly times of a clock."""
+
+
 class BadTrace(ValueError):
     """A file that is no trace; the text names the line and what it should hold."""
 
@@ -57,7 +61,13 @@ def read(name: str, lines: Iterable[str]) -> Trace:
         jobs.append(Job(at, seconds))
     if not jobs:
         raise BadTrace(f"{name} holds no job: write one line arrival,seconds for each")
-    return Trace(name, tuple(sorted(jobs, key=lambda job: job.at)))
+    trace = Trace(name, tuple(sorted(jobs, key=lambda job: job.at)))
+    if trace.seconds > LONGEST_DAYS * 86_400:
+        raise BadTrace(
+            f"{name} lasts {trace.seconds / 86_400:.0f} days, more than {LONGEST_DAYS}: write the "
+            f"seconds after the trace's begin, not those of a clock, or give a part of it",
+        )
+    return trace
 
 
 def _is_number(text: str) -> bool:

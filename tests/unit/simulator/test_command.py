@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from workerpool_simulator.__main__ import main
 
@@ -44,7 +45,39 @@ def test_a_table_is_printed(trace: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_advice_is_a_piece_of_spec(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(trace), "--advise", "30"]) == 0
-    assert "spec:\n  target: {drainSeconds: " in capsys.readouterr().out
+    advice = yaml.safe_load(capsys.readouterr().out)["spec"]
+    assert set(advice) == {"target", "scaleDown"}
+    assert advice["target"].keys() == {"drainSeconds"}
+
+
+def test_advice_keeps_what_else_the_pool_says(
+    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pods of an hour from 08:00 on are there in the morning, and none is in the evening."""
+    pool = tmp_path / "pool.yaml"
+    office = "schedules: [{cron: 0 8 * * *, durationMinutes: 60, minReplicas: 15}]"
+    text = POOL.replace("drainSeconds: 5", "backlogPerReplica: 10, maxWaitSeconds: 9")
+    pool.write_text(f"{text.replace('maxReplicas: 3', 'maxReplicas: 30')}  {office}\n")
+    options = [str(trace), "--pool", str(pool), "--advise", "1.5"]
+
+    assert main([*options, "--begins", "2026-03-02T08:00"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["spec"]["target"]["maxWaitSeconds"] == 9
+    assert main([*options, "--begins", "2026-03-02T20:00"]) == 1
+
+
+def test_pods_of_several_cores_work_on_as_many_jobs(
+    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job of 0.5 s, 20 a second: ten workers, which are three pods of four cores."""
+    pool = tmp_path / "pool.yaml"
+
+    def p95_wait(spec: str) -> float:
+        pool.write_text(POOL + spec)
+        assert main([str(trace), "--pool", str(pool), "--output", "json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["mine"]
+        return float(rows["workerpool"]["p95_wait"])
+
+    assert p95_wait("  cpu: {policy: Exclusive, cores: 4}\n") < p95_wait("") / 2
 
 
 def test_a_promise_nobody_can_keep_is_said_so(
@@ -55,8 +88,9 @@ def test_a_promise_nobody_can_keep_is_said_so(
 
 
 def test_a_picture_is_drawn(trace: Path, tmp_path: Path) -> None:
-    assert main([str(trace), "--picture", str(tmp_path)]) == 0
-    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
+    folder = tmp_path / "new" / "pictures"
+    assert main([str(trace), "--picture", str(folder)]) == 0
+    assert (folder / "mine.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_schedules_follow_the_time_at_which_the_trace_begins(
@@ -93,6 +127,18 @@ def test_a_picture_without_matplotlib_is_refused_before_anything_is_replayed(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("option", ["--start", "--target", "--advise"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
+def test_a_number_that_is_none_is_named(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["steady", f"{option}={value}"])
+
+    assert caught.value.code == 2
+    assert f"'{value}' is no number above 0" in capsys.readouterr().err
+
+
 def test_a_begin_that_is_no_time_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["steady", "--begins", "noon"])
@@ -106,10 +152,21 @@ def test_a_begin_that_is_no_time_is_named(capsys: pytest.CaptureFixture[str]) ->
     [
         (["nowhere.csv"], "neither a file nor one of steady"),
         (["steady", "--pool", "nowhere.yaml"], "nowhere.yaml"),
+        (["{folder}/binary"], "binary is no text: write one line arrival,seconds for each job"),
+        (["{folder}/clock"], "clock lasts 20637 days"),
+        (["{folder}"], "Is a directory"),
+        (["steady", "--pool", "{folder}/list.yaml"], "list.yaml holds no WorkerPool"),
+        (["steady", "--pool", "{folder}/empty.yaml"], "spec.queue is missing"),
+        (["steady", "--picture", "{folder}/clock"], "File exists"),
     ],
 )
 def test_wrong_input_is_named(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 2
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "clock").write_text("1783000000,1")
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    (tmp_path / "empty.yaml").write_text("kind: WorkerPool")
+
+    assert main([argument.format(folder=tmp_path) for argument in arguments]) == 2
     assert words in capsys.readouterr().err

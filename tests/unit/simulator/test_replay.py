@@ -1,17 +1,18 @@
-"""A fleet does what pods do, and a policy sees what it would see."""
+"""A policy sees what it would see, and the account is right."""
 
 from dataclasses import dataclass
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workerpool_operator.model import Policy
+from workerpool_operator.model import Policy, Schedule
 from workerpool_simulator.advice import advise
 from workerpool_simulator.fleet import Fleet
 from workerpool_simulator.policies import Keda, Knative, Workerpool, candidates
-from workerpool_simulator.replay import replay
+from workerpool_simulator.replay import LINGER_SECONDS, replay
 from workerpool_simulator.trace import Job, Trace
 
 
@@ -24,6 +25,7 @@ class Constant:
     interval: float = 1.0
     grace_seconds: float = 30.0
     told: bool = False
+    low: int = 0
 
     def replicas(self, fleet: Fleet) -> int:
         return self.count if fleet.queue or fleet.in_flight or fleet.done == 0 else 0
@@ -40,31 +42,6 @@ def test_two_workers_take_half_the_time_and_cost_what_they_stood() -> None:
     assert outcome.scalings == 2
 
 
-def test_a_pod_that_is_taken_away_finishes_within_its_grace() -> None:
-    fleet = Fleet(start_seconds=0.0, grace_seconds=30.0)
-    fleet.scale(1)
-    fleet.advance(0.0)
-    fleet.push(Job(0.0, 20.0))
-    fleet.advance(1.0)
-    fleet.scale(0)
-    fleet.advance(25.0)
-    assert (fleet.done, fleet.killed, len(fleet.pods)) == (1, 0, 0)
-    assert fleet.worker_seconds == pytest.approx(20.0)
-
-
-def test_a_job_longer_than_the_grace_is_killed_and_first_in_line_again() -> None:
-    fleet = Fleet(start_seconds=0.0, grace_seconds=30.0)
-    fleet.scale(1)
-    fleet.advance(0.0)
-    long, short = Job(0.0, 40.0), Job(0.0, 1.0)
-    fleet.push(long)
-    fleet.push(short)
-    fleet.advance(1.0)
-    fleet.scale(0)
-    assert fleet.killed == 1
-    assert list(fleet.queue) == [long, short]
-
-
 @given(
     st.lists(st.tuples(st.floats(0, 300), st.floats(0.05, 20)), min_size=1, max_size=60),
     st.integers(0, 3),
@@ -74,9 +51,49 @@ def test_every_policy_finishes_every_job_once(jobs: list[tuple[float, float]], w
     policy = Policy(max_replicas=5, drain=timedelta(seconds=20))
     outcome = replay(trace, candidates(policy, 10)[which]())
     work = sum(job.seconds for job in trace.jobs)
+    assert outcome.jobs == len(jobs)
     assert outcome.worker_hours * 3600 >= work * 0.999
     assert 0 <= outcome.p50_wait <= outcome.p95_wait <= outcome.max_wait
     assert max(point.replicas for point in outcome.points) <= 5
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 300), st.floats(0.05, 200)), min_size=1, max_size=60),
+    st.integers(1, 4),
+    st.integers(0, 120),
+)
+def test_the_operator_kills_no_job_however_long(
+    jobs: list[tuple[float, float]], workers: int, window: int
+) -> None:
+    trace = Trace("any", tuple(sorted((Job(*job) for job in jobs), key=lambda job: job.at)))
+    policy = Policy(
+        max_replicas=9,
+        drain=timedelta(seconds=20),
+        workers_per_replica=workers,
+        stabilization=timedelta(seconds=window),
+    )
+
+    outcome = replay(trace, Workerpool(policy), workers_per_pod=workers)
+
+    assert (outcome.jobs, outcome.killed_jobs) == (len(jobs), 0)
+
+
+def test_pods_that_always_stay_are_counted_no_longer_than_the_work_lasts() -> None:
+    policy = Policy(min_replicas=2, max_replicas=2)
+    for make in candidates(policy, 10):
+        outcome = replay(batch(3, 10.0, at=100.0), make())
+
+        assert outcome.worker_hours * 3600 == pytest.approx(2 * 120, abs=80), outcome.policy
+
+
+def test_a_floor_of_the_calendar_is_not_waited_for() -> None:
+    """The jobs are done within a minute; the schedule keeps two pods all day."""
+    all_day = Schedule("0 0 * * *", ZoneInfo("UTC"), timedelta(hours=24), 2)
+    policy = Policy(max_replicas=2, schedules=(all_day,))
+
+    outcome = replay(batch(3, 10.0), Workerpool(policy))
+
+    assert outcome.worker_hours * 3600 == pytest.approx(2 * (LINGER_SECONDS + 20), abs=60)
 
 
 def test_the_operator_starts_all_it_needs_at_the_moment_of_the_push() -> None:

@@ -29,3 +29,10 @@ def test_a_wrong_line_is_named_with_what_it_should_hold(line: str) -> None:
 def test_a_file_without_jobs_is_refused() -> None:
     with pytest.raises(BadTrace, match="holds no job"):
         read("t", ["arrival,seconds"])
+
+
+def test_times_of_a_clock_are_told_from_seconds_after_the_begin() -> None:
+    with pytest.raises(
+        BadTrace, match=r"t lasts 20637 days, more than 31: write the seconds after"
+    ):
+        read("t", ["1783000000,1", "1783000060,1"])
