@@ -1,6 +1,6 @@
 """Render a file with ever more memory, each time in a process of its own, and say what came of it.
 
-`python -m support.scarce FILE FORM MEGABYTES...` prints one word per amount that is left. A fresh
+`python -m support.scarce FILE FORM FRAMES MEGABYTES...` prints one word per amount. A fresh
 process, because one that has worked before has memory of its own to give.
 """
 
@@ -17,12 +17,12 @@ from image_worker.presets import Form, Preset
 SIDE = 1_500
 
 
-def outcome(data: bytes, form: Form, megabytes: int) -> str:
+def outcome(data: bytes, preset: Preset, megabytes: int) -> str:
     """Render with so much memory left."""
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     memory.limit(taken + (megabytes << 20))
     try:
-        render(data, [Preset("a", SIDE, SIDE, form=form)], Limits(10**8, memory.room))
+        render(data, [preset], Limits(10**8, memory.room))
     except MemoryError:
         return "OutOfMemory"
     except RejectedJob as error:
@@ -30,13 +30,13 @@ def outcome(data: bytes, form: Form, megabytes: int) -> str:
     return "Rendered"
 
 
-def alone(data: bytes, form: Form, megabytes: int) -> str:
+def alone(data: bytes, preset: Preset, megabytes: int) -> str:
     """Do it in a child, which may die of it."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            os.write(writer, outcome(data, form, megabytes).encode())
+            os.write(writer, outcome(data, preset, megabytes).encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -48,9 +48,10 @@ def alone(data: bytes, form: Form, megabytes: int) -> str:
 
 def main() -> None:
     """Try each amount."""
-    file, form, *amounts = sys.argv[1:]
+    file, form, frames, *amounts = sys.argv[1:]
     data = Path(file).read_bytes()
-    words = [alone(data, Form(form), int(megabytes)) for megabytes in amounts]
+    preset = Preset("a", SIDE, SIDE, form=Form(form), frames=int(frames))
+    words = [alone(data, preset, int(megabytes)) for megabytes in amounts]
     sys.stdout.write(" ".join(words) + "\n")
 
 

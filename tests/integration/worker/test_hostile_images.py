@@ -3,6 +3,7 @@
 import json
 import resource
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -66,3 +67,16 @@ def test_children_share_what_the_container_has(
         assert resource.prlimit(child, resource.RLIMIT_AS) == (told << 20, told << 20)
         assert Path(f"/proc/{child}/oom_score_adj").read_text() == "1000\n", "it goes first"
         assert resource.prlimit(supervisor.pid, resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+def test_a_container_too_small_for_its_children_is_told_at_the_start(
+    server: RedisServer, queue: QueueState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert queue.quiet
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    small = (sys.executable, "-m", "support.small_supervisor")
+    with Supervisor(server.url, tmp_path, command=small) as supervisor:
+        told = supervisor.await_line("the container may take 100 MB of memory")
+        assert told["level"] == "warning"
+        assert "spec.memory: 192Mi" in told["message"]
+        supervisor.await_ready()

@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from image_worker.decoding import Limits
 from image_worker.errors import RejectedJob
+from image_worker.headers import has_more_scans
 from image_worker.imaging import render
 from image_worker.presets import Form, Preset, Scale
 from support.mutants import healthy, mutant
@@ -166,15 +168,71 @@ def avif_of(width: int, height: int) -> bytes:
     return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
 
 
-@pytest.mark.parametrize("size", [(0, 0), (2_000, 2_000), (100_000, 100_000), (2**32 - 1, 1)])
-def test_an_avif_is_measured_before_it_is_decoded(size: tuple[int, int]) -> None:
-    # Beyond 16384x16384 its library refuses by itself.
-    expected = "TooManyPixels" if size == (2_000, 2_000) else "NotAnImage"
-    assert outcome(avif_of(*size)) == expected
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        ((0, 0), "BrokenImage"),
+        ((2_000, 2_000), "TooManyPixels"),
+        # Beyond 16384x16384, or 32768 a side, its library would say no more than no.
+        ((100_000, 100_000), "TooManyPixels"),
+        ((2**32 - 1, 1), "TooManyPixels"),
+        ((32_769, 1), "TooManyPixels"),
+    ],
+)
+def test_an_avif_is_measured_before_it_is_decoded(size: tuple[int, int], reason: str) -> None:
+    assert outcome(avif_of(*size)) == reason
 
 
 def test_an_avif_that_claims_less_than_it_holds_does_no_harm() -> None:
     assert outcome(avif_of(8, 8)) in {"Rendered", "BrokenImage"}
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_file_that_is_cut_off_is_broken_and_not_of_another_kind(form: str, share: float) -> None:
+    whole = encoded(Image.effect_noise((200, 150), 90).convert("RGB"), form)
+    assert outcome(whole) == "Rendered"
+    assert outcome(whole[: int(len(whole) * share)]) == "BrokenImage"
+
+
+@pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic"])
+def test_what_resembles_an_avif_is_no_image_of_ours(brands: bytes) -> None:
+    box = struct.pack(">I", len(brands) + 8) + b"ftyp" + brands
+    assert outcome(box + b"\0" * 100) == "NotAnImage"
+
+
+def with_scans(count: int, *, behind: bytes = b"") -> bytes:
+    """Return a progressive JPEG whose last scan, of a few bytes, is there so often."""
+    whole = encoded(Image.new("RGB", (600, 400), (90, 90, 90)), progressive=True)
+    end = len(whole) - 2
+    last = whole[whole.rindex(b"\xff\xda") : end]
+    return whole[:end] + last * count + whole[end:] + behind
+
+
+def test_a_jpeg_of_hundreds_of_scans_is_refused_from_its_markers() -> None:
+    assert outcome(with_scans(50)) == "Rendered"
+    assert outcome(with_scans(101)) == "BrokenImage"
+
+
+def test_what_follows_a_photo_is_none_of_its_scans() -> None:
+    assert outcome(with_scans(0, behind=b"\xff\xda\0\x08" * 200)) == "Rendered"
+
+
+def test_markers_that_lead_nowhere_end_the_count() -> None:
+    assert not has_more_scans(b"\xff\xd8\xff" + b"\xff\xda\xff\xff" * 200, 100)
+    assert not has_more_scans(b"\xff\xd8" + b"\xff\xda" * 101, 101)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_profile_of_megabytes_does_not_hinder_a_picture(form: str) -> None:
+    profile = Random(1).randbytes(2_000_000)
+    assert outcome(encoded(picture(), form, icc_profile=profile)) == "Rendered"
+
+
+def test_the_notes_of_an_image_editor_do_not_hinder_a_picture() -> None:
+    words = PngInfo()
+    words.add_itxt("XML:com.adobe.xmp", "x" * 3_000_000, zip=True)
+    assert outcome(encoded(picture(), "PNG", pnginfo=words)) == "Rendered"
 
 
 LARGE: dict[str, dict[str, object]] = {
@@ -195,17 +253,36 @@ def test_a_good_picture_without_memory_is_never_called_broken(
     tmp_path: Path, name: str, form: Form
 ) -> None:
     base = Image.radial_gradient("L").resize((2_000, 1_500)).convert("RGB")
-    file = tmp_path / "large"
-    file.write_bytes(encoded(base, name.rpartition(" ")[2], **LARGE[name]))
+    data = encoded(base, name.rpartition(" ")[2], **LARGE[name])
     amounts = ("1", "6", "12", "18", "25", "50", "400")
+    first, *between, last = with_little_memory(tmp_path, data, form, amounts)
+    assert (first, last) == ("OutOfMemory", "Rendered")
+    assert set(between) <= {"OutOfMemory", "Rendered"}
+
+
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "AVIF"])
+def test_a_good_animation_without_memory_is_never_called_broken(tmp_path: Path, name: str) -> None:
+    base = Image.radial_gradient("L").resize((600, 480)).convert("RGB")
+    frames = [base.rotate(5 * turns) for turns in range(10)]
+    data = encoded(frames[0], name, save_all=True, append_images=frames[1:], **LARGE.get(name, {}))
+    amounts = ("2", *(str(megabytes) for megabytes in range(8, 38, 6)), "300")
+    first, *between, last = with_little_memory(tmp_path, data, Form.WEBP, amounts, "10")
+    assert (first, last) == ("OutOfMemory", "Rendered")
+    assert set(between) <= {"OutOfMemory", "Rendered"}
+
+
+def with_little_memory(
+    folder: Path, data: bytes, form: Form, amounts: Sequence[str], frames: str = "1"
+) -> list[str]:
+    """Say what comes of a file when so many megabytes are left."""
+    file = folder / "large"
+    file.write_bytes(data)
     done = subprocess.run(
-        [sys.executable, "-m", "support.scarce", file, form, *amounts],
+        [sys.executable, "-m", "support.scarce", file, form, frames, *amounts],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    first, *between, last = done.stdout.split()
-    assert (first, last) == ("OutOfMemory", "Rendered")
-    assert set(between) <= {"OutOfMemory", "Rendered"}
+    return done.stdout.split()

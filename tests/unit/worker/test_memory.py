@@ -67,6 +67,28 @@ def test_who_carries_to_a_child_needs_memory_too() -> None:
     assert alone - carried == memory.CARRIER
 
 
+@pytest.mark.parametrize("carriers", [0, 1])
+@pytest.mark.parametrize("children", [1, 2, 7])
+def test_a_container_too_small_is_told_with_what_to_write_instead(
+    children: int, carriers: int
+) -> None:
+    carried = bool(carriers)
+    tight = memory.RESERVE + children * (memory.LEAST + carriers * memory.CARRIER)
+    for total in (tight, 16 * GIB, None):
+        each = memory.share(total, children, carried=carried)
+        assert memory.shortage(total, children, each, carried=carried) is None
+    each = memory.share(tight - 1, children, carried=carried)
+    told = memory.shortage(tight - 1, children, each, carried=carried)
+    assert told is not None
+    assert f"spec.memory: {tight >> 20}Mi" in told
+    assert memory.share(tight, children, carried=carried) == memory.LEAST, "the remedy helps"
+
+
+def test_children_that_were_promised_too_much_are_told_too() -> None:
+    assert memory.shortage(GIB, 2, GIB // 3) is None
+    assert "spec.memory: 1088Mi" in str(memory.shortage(GIB, 2, GIB // 2))
+
+
 def test_where_nobody_set_a_limit_a_child_has_one_all_the_same() -> None:
     assert memory.share(None, 64) == memory.WITHOUT_LIMIT
 

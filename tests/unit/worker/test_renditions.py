@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +12,7 @@ from image_worker.errors import RejectedJob
 from image_worker.imaging import Rendered, render
 from image_worker.presets import Form, Gravity, Preset, Scale
 from support.photos import CORNERS, TOLERANCE, Photo
-from support.pictures import encoded, jpeg, picture
+from support.pictures import Colour, encoded, jpeg, picture
 
 LIMITS = Limits(pixels=20_000_000)
 COPYRIGHT, ARTIST = ExifTags.Base.Copyright, ExifTags.Base.Artist
@@ -87,6 +89,66 @@ def test_what_is_transparent_stays_so_where_the_format_can(form: Form) -> None:
     assert isinstance(left, tuple)
     assert isinstance(right, tuple)
     assert (left[3], right[3]) == (255, 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "clear", "solid"),
+    [("RGB", (255, 0, 0), (0, 0, 255)), ("L", 0, 200), ("1", 0, 255)],
+)
+def test_the_one_colour_that_a_png_calls_transparent_is_so(
+    mode: str, clear: Colour, solid: Colour
+) -> None:
+    source = Image.new(mode, (80, 80), clear)
+    source.paste(solid, (0, 0, 40, 80))
+    small, shown = rendered(
+        encoded(source, "PNG", transparency=clear),
+        Preset("a", 40, 40, form=Form.PNG),
+        Preset("b", 40, 40),
+    )
+    left, right = small.getpixel((8, 20)), small.getpixel((32, 20))
+    assert isinstance(left, tuple)
+    assert isinstance(right, tuple)
+    assert (left[3], right[3]) == (255, 0)
+    paper = shown.convert("RGB").getpixel((32, 20))
+    assert near(paper, (255, 255, 255))
+
+
+def png_of(depth: int, channels: int, left: int, right: int) -> bytes:
+    """Return a PNG of two colours, the right one of which is transparent."""
+    each = depth * channels
+    pixels = "".join(f"{value:0{depth}b}" * channels * 40 for value in (left, right))
+    row = b"\0" + int(pixels, 2).to_bytes(80 * each // 8)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 80, 80, depth, {1: 0, 3: 2}[channels], 0, 0, 0)),
+        (b"tRNS", struct.pack(">H", right) * channels),
+        (b"IDAT", zlib.compress(row * 80)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("depth", "channels", "left", "clear"),
+    [
+        (1, 1, 0, 1),
+        (2, 1, 2, 3),
+        (4, 1, 8, 13),
+        (8, 1, 0x80, 0x12),
+        (8, 3, 0x80, 0x12),
+        *((16, channels, 0x8080, key) for channels in (1, 3) for key in (0x10, 0x1234, 0xFFFF)),
+    ],
+)
+def test_so_it_is_in_every_depth(depth: int, channels: int, left: int, clear: int) -> None:
+    data = png_of(depth, channels, left, clear)
+    (image,) = rendered(data, Preset("a", 40, 40, form=Form.PNG))
+    grey = round(left / (2**depth - 1) * 255)
+    assert near(image.getpixel((8, 20)), (grey, grey, grey, 255))
+    right = image.getpixel((32, 20))
+    assert isinstance(right, tuple)
+    assert right[3] == 0
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -192,6 +254,39 @@ def test_colours_are_brought_to_srgb(form: str, mode: str) -> None:
     assert "icc_profile" not in image.info
 
 
+def grey_profile() -> bytes:
+    """Return a profile of greys whose values are proportional to light."""
+    words = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + b"\0" * 79
+    white = b"XYZ \0\0\0\0" + struct.pack(">III", 63190, 65536, 54061)
+    linear = b"curv\0\0\0\0\0\0\0\0"
+    tags = {b"desc": words, b"wtpt": white, b"kTRC": linear}
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(value))
+        body += value
+    head = bytearray(128)
+    head[:4] = struct.pack(">I", 128 + len(table) + len(body))
+    head[8:24] = b"\2\x40\0\0mntrGRAYXYZ "
+    head[36:40], head[68:80] = b"acsp", white[8:]
+    return bytes(head) + table + body
+
+
+@pytest.mark.parametrize(("form", "mode"), [("JPEG", "L"), ("PNG", "L"), ("PNG", "LA")])
+def test_greys_are_brought_to_those_of_srgb(form: str, mode: str) -> None:
+    source = Image.new("L", (64, 64), 100).convert(mode)
+    data = encoded(source, form, icc_profile=grey_profile())
+    (image,) = rendered(data, Preset("a", 9, 9, form=Form.PNG))
+    assert image.mode == {"L": "L", "LA": "RGBA"}[mode]
+    # IEC 61966-2-1: a share of 100/255 of the light is written as 168.
+    assert near(image.convert("RGB").getpixel((4, 4)), (168, 168, 168))
+
+
+def test_a_profile_of_greys_takes_no_colour_away() -> None:
+    source = Image.new("RGB", (64, 64), (220, 20, 20))
+    (image,) = rendered(encoded(source, "PNG", icc_profile=grey_profile()), Preset("a", 9, 9))
+    assert near(image.getpixel((4, 4)), (220, 20, 20))
+
+
 @pytest.mark.parametrize("profile", [b"", b"nonsense", swapped_profile()[:200], b"\0" * 5_000_000])
 def test_a_broken_profile_is_no_reason_to_refuse_a_picture(profile: bytes) -> None:
     source = Image.new("RGB", (64, 64), (220, 20, 20))
@@ -234,6 +329,25 @@ def test_an_animation_goes_on_up_to_its_cap(form: str, most: int, expected: int)
         if expected > 1:
             assert moving.info["duration"] == (50, 60, 70, 80, 90)[number]
     assert near(decoded(made[1].data).getpixel((10, 5)), (255, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "plays"),
+    [
+        ("GIF", {}, 1),
+        ("GIF", {"loop": 0}, 0),
+        ("GIF", {"loop": 2}, 3),  # shown, and repeated twice
+        ("WEBP", {"loop": 0}, 0),
+        ("WEBP", {"loop": 3}, 3),
+    ],
+)
+def test_an_animation_is_shown_as_often_as_it_was(
+    form: str, options: dict[str, int], plays: int
+) -> None:
+    frames = [Image.new("RGB", (80, 40), colour) for colour in COLOURS]
+    data = encoded(frames[0], form, save_all=True, append_images=frames[1:], **options)
+    (image,) = rendered(data, Preset("a", 40, 40, form=Form.WEBP, frames=9))
+    assert image.info["loop"] == plays
 
 
 def test_a_still_stays_one_where_an_animation_may_be() -> None:

@@ -30,8 +30,8 @@ def process(
         return wire.Rejected(error.reason, error.sentence)
     except TransientFailure as error:
         return wire.Failed(error.reason, error.sentence)
-    except MemoryError:
-        return wire.Failed("OutOfMemory", "the child ran out of memory while decoding")
+    except MemoryError as error:
+        return wire.Failed("OutOfMemory", f"the child ran out of memory ({error or 'decoding'})")
     except Exception as error:  # noqa: BLE001 (the edge of the task: a bug fails one job)
         return wire.Failed("Unexpected", f"{type(error).__name__}: {error}")
     return wire.Done(

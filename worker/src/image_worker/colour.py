@@ -16,8 +16,8 @@ from PIL import Image, ImageCms
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 MAX_PROFILE_BYTES = 4 << 20
-# The colour space a profile must have for pictures of a mode.
-SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
+# The mode of pictures that profiles of a colour space are for.
+MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
 
 BLURHASH_DIGITS = (
     string.digits + string.ascii_uppercase + string.ascii_lowercase + "#$%*+,-.:;=?@[]^_{|}~"
@@ -29,31 +29,35 @@ DOMINANT_OF = 8
 
 def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Return an L, RGB or RGBA picture in sRGB; a broken profile counts as none."""
+    way = _to_srgb(profile) if profile and len(profile) <= MAX_PROFILE_BYTES else None
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    opaque = image.convert("RGB") if alpha else image
-    transform = (
-        _to_srgb(profile, opaque.mode)
-        if profile and len(profile) <= MAX_PROFILE_BYTES and opaque.mode in SPACES
-        else None
-    )
-    if transform is not None:
-        opaque = transform.apply(opaque)
-        if alpha:
-            opaque.putalpha(alpha)
-        return opaque
-    return image.convert("RGB") if image.mode == "CMYK" else image
+    painted = image.convert("RGB") if alpha else image
+    if way is None or not _is_for(way, painted):
+        return image.convert("RGB") if image.mode == "CMYK" else image
+    made = way.apply(painted.convert(way.input_mode))
+    if alpha:
+        made.putalpha(alpha)
+    return made.convert("L") if image.mode == "L" else made
+
+
+def _is_for(way: ImageCms.ImageCmsTransform, image: Image.Image) -> bool:
+    """Say whether a profile is meant for such pictures: for greys in three channels, too."""
+    if image.mode == "RGB" and way.input_mode == "L":
+        red, green, blue = (channel.tobytes() for channel in image.split())
+        return red == green == blue
+    return image.mode == way.input_mode
 
 
 @lru_cache(maxsize=8)
-def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+def _to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     """Build the way to sRGB, or None where there is nothing to do or nothing can be done."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space != SPACES[mode]:
+        mode = MODES.get(source.profile.xcolor_space)
+        if mode is None or "sRGB" in (source.profile.profile_description or ""):
             return None
-        if "sRGB" in (source.profile.profile_description or ""):
-            return None
-        return ImageCms.ImageCmsTransform(source, SRGB, mode, "L" if mode == "L" else "RGB")
+        # To RGB from greys, too: sRGB has no greys of its own to go to.
+        return ImageCms.ImageCmsTransform(source, SRGB, mode, "RGB")
     except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
         return None
 

@@ -15,13 +15,16 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    ImageMath,
     JpegImagePlugin,
     PngImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
 
+from image_worker import headers
 from image_worker.errors import RejectedJob
+from image_worker.headers import Size
 
 # Only these plugins are ever asked: fewer decoders to attack, and less memory.  Pictures of
 # several cameras in one file (MPO) come through JPEG's.
@@ -37,6 +40,8 @@ FORMATS = tuple(
 )
 MOVING = frozenset({"GIF", "WEBP", "AVIF"})  # several pictures in an MPO are no animation
 DEPTH_16_TO_8 = 1 / 256
+PNG_DEPTHS = {"L;2": 85, "L;4": 17, "RGB;16B": DEPTH_16_TO_8}
+"""What values are multiplied by when pixels of a kind become 8 bits, which Pillow does unasked."""
 ORIENTATION = 0x0112
 # What makes a picture upright, by its EXIF orientation; 1 is upright already.
 UPRIGHT = {
@@ -52,10 +57,13 @@ FIRST_SIDEWAYS = 5  # from here on rows and columns change places
 ARTIST, COPYRIGHT = 0x013B, 0x8298
 MAX_OWNER_CHARACTERS = 1_000
 READ_BYTES = 1 << 20
-WEBP_HEADER_BYTES = 30
+MAX_SCANS = 100
+"""Of a progressive JPEG; encoders write about ten."""
+MAX_AVIF_SIDE = 32_768  # what its decoder takes
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # threads would run on cores that are not ours
-Size = tuple[int, int]
+# Scanners' profiles and image editors' notes may be larger than Pillow's 1 MB; bombs are anyhow.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20
 Room = Callable[[], int | None]
 """Says how many bytes of memory may still be taken; None is no limit."""
 TO_DECODE_PER_PIXEL = 8
@@ -103,51 +111,63 @@ def opened(data: bytes, limits: Limits, *, frames: int = 1) -> Iterator[Source]:
 
     Raises RejectedJob for whatever is not a photo we can and may decode.
     """
-    size, room = _webp_size(data), limits.room()
+    form, size, room = headers.format_of(data), headers.size_of(data), limits.room()
+    if form is None:
+        raise RejectedJob(
+            "NotAnImage", f"the file is none of {', '.join(FORMATS)} ({len(data)} bytes)"
+        )
     try:
-        if size is not None:  # Pillow has the canvas made before it tells how large it is
+        if size is not None:
             _refuse_bombs(*size, limits, 1)
+            _refuse_long_sides(form, size)
         with (
             warnings.catch_warnings(action="ignore"),  # about metadata that we throw away
-            Image.open(io.BytesIO(data), formats=FORMATS) as image,
+            Image.open(io.BytesIO(data), formats=(form,)) as image,
         ):
             size = image.size
             _refuse_bombs(*size, limits, min(frames, frames_in(image)) if frames > 1 else 1)
+            if image.info.get("progressive"):
+                _refuse_scans(data)
+            _bring_to_8_bits(image)
             image.decodermaxblock = READ_BYTES  # the bytes are in memory: fewer, larger bites
             yield Source(image, *_exif(image))
     except (RejectedJob, MemoryError):
         raise
-    except UnidentifiedImageError as error:
-        raise RejectedJob(
-            "NotAnImage", f"the file is none of {', '.join(FORMATS)} ({len(data)} bytes)"
-        ) from error
     except Exception as error:
         # Decoders raise what they like on hostile bytes: OSError, SyntaxError, ValueError,
         # struct.error, IndexError.  The bytes are in memory, so all of them mean the same,
         # or that they got no memory.
-        if (
-            size is not None
-            and room is not None
-            and room < TO_DECODE_PER_PIXEL * size[0] * size[1]
-        ):
+        # Of an animation the pictures that are made already take memory, too.
+        rooms = [left for left in (room, limits.room()) if left is not None]
+        if size and rooms and min(rooms) < TO_DECODE_PER_PIXEL * size[0] * size[1]:
             raise MemoryError(str(error)) from error
-        raise RejectedJob("BrokenImage", f"the image cannot be decoded: {error}") from error
+        what = f"it begins as {form}, and no picture follows" if _unnamed(error) else str(error)
+        raise RejectedJob("BrokenImage", f"the image cannot be decoded: {what}") from error
 
 
 def drawable(image: Image.Image) -> Image.Image:
     """Decode, and bring every mode to one that can be resized truly: L, RGB, RGBA or CMYK."""
+    if image.mode.startswith("I"):
+        return _from_16_bits(image)
+    if image.mode != "RGBA" and image.has_transparency_data:
+        return image.convert("RGBA")
     match image.mode:
         case "L" | "RGB" | "RGBA" | "CMYK":
             image.load()
             return image
         case "1":
             return image.convert("L")
-        case mode if mode.startswith("I"):
-            return image.convert("I").point(lambda value: value * DEPTH_16_TO_8).convert("L")
-        case _ if image.has_transparency_data:
-            return image.convert("RGBA")
         case _:
             return image.convert("RGB")
+
+
+def plays(image: ImageFile.ImageFile) -> int:
+    """Say how often an animation is shown, as a WebP counts: 0 is for ever."""
+    loop = image.info.get("loop")
+    if image.format != "GIF":
+        return loop or 0
+    # A GIF says how often it is repeated, or nothing if it is shown once.
+    return 1 if loop is None else loop and loop + 1
 
 
 def frames_in(image: ImageFile.ImageFile) -> int:
@@ -164,26 +184,45 @@ def _refuse_bombs(width: int, height: int, limits: Limits, count: int) -> None:
         )
 
 
-def _webp_size(data: bytes) -> Size | None:
-    """Read the size from a WebP's header; None for anything else.
+def _refuse_scans(data: bytes) -> None:
+    if headers.has_more_scans(data, MAX_SCANS):
+        raise RejectedJob(
+            "BrokenImage", f"the JPEG has more than {MAX_SCANS} scans, which no photo needs"
+        )
 
-    https://developers.google.com/speed/webp/docs/riff_container
-    """
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < WEBP_HEADER_BYTES:
-        return None
-    match data[12:16]:
-        case b"VP8X":
-            width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
-        case b"VP8L":
-            bits = int.from_bytes(data[21:25], "little")
-            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        case b"VP8 ":
-            width, height = (
-                int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28)
-            )
-        case _:
-            return None
-    return width, height
+
+def _refuse_long_sides(form: str, size: Size) -> None:
+    if form == "AVIF" and max(size) > MAX_AVIF_SIDE:
+        raise RejectedJob(
+            "TooManyPixels",
+            f"the image has {size[0]}x{size[1]} pixels; an AVIF may have {MAX_AVIF_SIDE} a side",
+        )
+
+
+def _unnamed(error: Exception) -> bool:
+    return isinstance(error, UnidentifiedImageError)  # its words name an address in memory
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    """Bring greys of 16 bits to 8: Pillow's own conversion cuts off what is brighter than 255."""
+    key = image.info.pop("transparency", None)
+    deep = image.convert("I")
+    grey = deep.point(lambda value: value * DEPTH_16_TO_8).convert("L")
+    if key is None:
+        return grey
+    seen = ImageMath.lambda_eval(lambda held: (held["deep"] != key) * 255, deep=deep)
+    return Image.merge("RGBA", (grey, grey, grey, seen.convert("L")))
+
+
+def _bring_to_8_bits(image: ImageFile.ImageFile) -> None:
+    """Bring the one colour that a PNG may call transparent to the bits its pixels come in."""
+    key = image.info.get("transparency")
+    if image.format != "PNG" or key is None or not image.tile:
+        return
+    factor = PNG_DEPTHS.get(str(image.tile[0].args))
+    if factor is not None:
+        key = tuple(int(value * factor) for value in (key if isinstance(key, tuple) else (key,)))
+        image.info["transparency"] = key if len(key) > 1 else key[0]
 
 
 def _exif(image: Image.Image) -> tuple[int, Image.Exif]:

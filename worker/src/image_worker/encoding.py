@@ -50,9 +50,14 @@ def encoded(picture: Image.Image, preset: Preset, owner: Image.Exif) -> bytes:
 
 
 def animated(
-    pictures: Sequence[Image.Image], milliseconds: Sequence[int], preset: Preset, owner: Image.Exif
+    pictures: Sequence[Image.Image],
+    milliseconds: Sequence[int],
+    preset: Preset,
+    owner: Image.Exif,
+    *,
+    plays: int,
 ) -> bytes:
-    """Encode several pictures that follow each other, for ever, as a WebP."""
+    """Encode several pictures that follow each other as a WebP; 0 plays are for ever."""
     first, *others = pictures
     for picture in pictures:
         picture.info.clear()
@@ -62,7 +67,7 @@ def animated(
         "save_all": True,
         "append_images": others,
         "duration": list(milliseconds),
-        "loop": 0,
+        "loop": plays,
     }
     return _saved(first, Form.WEBP, owner, options)
 
@@ -73,5 +78,12 @@ def _saved(
     out = io.BytesIO()
     if owner:
         options |= {"exif": owner}
-    picture.save(out, FORMATS[form], **options)
+    try:
+        picture.save(out, FORMATS[form], **options)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # The picture is our own and whole, so it is no fault of the photo's: encoders that are
+        # refused memory say all sorts of things.
+        raise MemoryError(f"{form} cannot be encoded: {error}") from error
     return out.getvalue()

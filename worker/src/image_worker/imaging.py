@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageSequence
 
 from image_worker import colour, crop, encoding
-from image_worker.decoding import Limits, Room, Source, drawable, frames_in, opened
+from image_worker.decoding import Limits, Room, Source, drawable, frames_in, opened, plays
 from image_worker.presets import Preset, Scale
 
 # Against decoding all and Lanczos both stay above an SSIM of 0.98: bicubic at any ratio, in two
@@ -120,7 +120,7 @@ def _animation(source: Source, full: Size, preset: Preset) -> Rendition:
     """Resize one picture after the other, as many as the preset allows."""
     started = time.perf_counter()
     size = source.turned(_whole(full, preset))
-    profile = source.image.info.get("icc_profile")
+    profile, times = source.image.info.get("icc_profile"), plays(source.image)
     pictures, durations, stays = [], [], None
     for frame in itertools.islice(ImageSequence.Iterator(source.image), preset.frames):
         small = _resized(drawable(frame.copy()), size)
@@ -128,7 +128,7 @@ def _animation(source: Source, full: Size, preset: Preset) -> Rendition:
         stays = stays or crop.box(upright, preset)  # the same of all: what is shown must not jump
         pictures.append(crop.cut(upright, stays))
         durations.append(int(frame.info.get("duration") or DEFAULT_FRAME_MILLISECONDS))
-    data = encoding.animated(pictures, durations, preset, source.owner)
+    data = encoding.animated(pictures, durations, preset, source.owner, plays=times)
     return Rendition(preset, data, *pictures[0].size, len(pictures), _since(started))
 
 

@@ -52,6 +52,21 @@ def share(total: int | None, children: int, *, carried: bool = False) -> int:
     return max(LEAST, (total - RESERVE) // children - (CARRIER if carried else 0))
 
 
+def shortage(total: int | None, children: int, each: int, *, carried: bool = False) -> str | None:
+    """Say what is wrong, and what to write instead, when all together do not fit the container."""
+    wanted = RESERVE + children * (each + (CARRIER if carried else 0))
+    if total is None or wanted <= total:
+        return None
+    return (
+        f"the container may take {total >> 20} MB of memory, and {children} decoding "
+        f"{'child' if children == 1 else 'children'} of {each >> 20} MB with what serves them may "
+        f"take {wanted >> 20} MB: the kernel may kill them in the middle of a job. Write "
+        f"spec.memory: {wanted >> 20}Mi or more (outside a pool: a higher limit), or give fewer "
+        f"cores, or, if it is set to more than {LEAST >> 20}, a smaller "
+        "WORKERPOOL_CHILD_MEMORY_MEGABYTES"
+    )
+
+
 def limit(most: int) -> None:
     """Have allocations beyond fail, in this process and for good, instead of the whole pod."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -61,9 +61,11 @@ class Supervisor:
             settings.cpu.policy, topology, machine.virtualisation(texts), clock
         )
         slots = self._seating.layout.slots
+        granted, carried = memory.granted(), settings.images.carried
         self._child_memory = settings.images.memory_bytes or memory.share(
-            memory.granted(), len(slots), carried=settings.images.carried
+            granted, len(slots), carried=carried
         )
+        self._shortage = memory.shortage(granted, len(slots), self._child_memory, carried=carried)
         self._child_environ[f"{PREFIX}{CHILD_MEMORY}"] = str(self._child_memory >> 20)
         self._workers = [self._worker(cpu) for cpu in slots]
         self._hearts = [self._heart(number) for number in range(len(settings.queues))]
@@ -85,6 +87,8 @@ class Supervisor:
             http_port=server.port,
             child_memory_megabytes=self._child_memory >> 20,
         )
+        if self._shortage is not None:
+            telemetry.log(logging.WARNING, self._shortage)
         for worker in self._workers:
             worker.child.start()
         for heart in self._hearts:
