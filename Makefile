@@ -5,6 +5,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 BIN := .build/bin
 COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal
+# Where it is set, every run compiles every test anew, for longer than many of them take.
+unexport PYTHONDONTWRITEBYTECODE
 export KUBECTL ?= $(CURDIR)/$(BIN)/kubectl
 
 help: ## List the verbs

@@ -2,6 +2,12 @@
 
 import asyncio
 
+from hypothesis import settings
+
+# A busy machine is no counterexample, and people run these all day.
+settings.register_profile("all day", max_examples=50, deadline=None)
+settings.load_profile("all day")
+
 
 def pytest_configure() -> None:
     # pytest-asyncio asks for the main thread's event loop, and up to Python 3.13 asyncio then

@@ -20,7 +20,7 @@ def make_certificates(folder: Path) -> Certificates:
     ca_key, request = str(folder / "ca.key"), str(folder / "server.csr")
     names = folder / "names"
     names.write_text("subjectAltName=IP:127.0.0.1\n")
-    new = ("req", "-newkey", "rsa:2048", "-nodes")
+    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     _openssl(*new, "-x509", "-days", "1", "-subj", "/CN=test CA", "-keyout", ca_key,
              "-out", str(made.ca))  # fmt: skip
     _openssl(*new, "-subj", "/CN=redis", "-keyout", str(made.key), "-out", request)

@@ -13,6 +13,8 @@ from typing import Self
 from support.certificates import Certificates
 
 DRIP_SECONDS = 0.05
+STOP_SECONDS = 0.005
+"""How often it looks whether it is to stop: tests wait for that at the end of each."""
 
 
 class WebServer:
@@ -41,7 +43,7 @@ class WebServer:
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.server.daemon_threads = True
         self.server.block_on_close = False
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(STOP_SECONDS,))
 
     @property
     def port(self) -> int:

@@ -101,7 +101,7 @@ def test_a_process_knows_how_much_it_may_still_take() -> None:
         try:
             memory.limit(4 * GIB)
             before = memory.room()
-            block = bytearray(GIB)
+            block = bytes(GIB)  # of pages that nobody touches
             after = memory.room()
             assert before is not None
             assert after is not None
