@@ -1,17 +1,18 @@
 """An S3 server on loopback, looked into by another client than the product's."""
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import boto3
 from moto.server import ThreadedMotoServer
+
+from support.context import Context
 
 BUCKET = "photos"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 REGION = {"AWS_REGION": "eu-central-1"}
 
 
-class BucketServer:
+class BucketServer(Context):
     """Moto's server, with one bucket."""
 
     def __init__(self) -> None:
@@ -19,7 +20,7 @@ class BucketServer:
         self.endpoint = ""
         self._client: Any = None
 
-    def __enter__(self) -> Self:
+    def _begin(self) -> None:
         self._server.start()
         _, port = self._server.get_host_and_port()
         self.endpoint = f"http://127.0.0.1:{port}"
@@ -32,15 +33,10 @@ class BucketServer:
         )
         where = {"LocationConstraint": REGION["AWS_REGION"]}
         self._client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._client.close()
+    def _end(self) -> None:
+        if self._client is not None:
+            self._client.close()
         self._server.stop()
 
     def put(self, name: str, data: bytes) -> None:

@@ -4,14 +4,14 @@ import contextlib
 import select
 import socket
 import threading
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
+
+from support.context import Context
 
 CHUNK_BYTES = 1 << 16
 
 
-class LossyProxy:
+class LossyProxy(Context):
     """Forwards to one server; after `lose_answer_to(words)` it swallows one answer.
 
     The request goes through and is executed; its answer is dropped and the connection closed.
@@ -28,7 +28,6 @@ class LossyProxy:
         self._forwarding: list[threading.Event] = []
         self.swallowed = threading.Event()
         self.lost = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -45,15 +44,10 @@ class LossyProxy:
         for sound in self._forwarding:
             sound.clear()
 
-    def __enter__(self) -> Self:
-        return self
+    def _begin(self) -> None:
+        threading.Thread(target=self._accept, daemon=True).start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self._closing.set()
         self._listener.close()
 

@@ -14,16 +14,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from support.context import Context
 from support.queue_state import LIST
 from support.waiting import eventually
 
 COMMAND = (sys.executable, "-m", "image_worker")
 
 
-class Supervisor:
+class Supervisor(Context):
     """One supervisor with its children; photos go from `folder/in` to `folder/out`."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Supervisor:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
-    def __enter__(self) -> Self:
+    def _begin(self) -> None:
         for name in ("in", "out"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
@@ -62,20 +62,16 @@ class Supervisor:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        process = self.process
+    def _end(self) -> None:
+        process = self._process
+        if process is None:
+            return
         if process.poll() is None:
             process.kill()
         process.wait(10)
-        assert self._reader is not None
-        self._reader.join(10)
+        if self._reader is not None:
+            self._reader.join(10)
         assert process.stdout is not None
         process.stdout.close()
 

@@ -7,17 +7,16 @@ import ssl
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
 
 from support.certificates import Certificates
+from support.context import Context
 
 DRIP_SECONDS = 0.05
 STOP_SECONDS = 0.005
 """How often it looks whether it is to stop: tests wait for that at the end of each."""
 
 
-class WebServer:
+class WebServer(Context):
     """Serves `/photo`, and faults named by their paths."""
 
     def __init__(self, photo: bytes = b"photo", *, tls: Certificates | None = None) -> None:
@@ -57,20 +56,15 @@ class WebServer:
     def url(self, path: str) -> str:
         return f"{self._scheme}://{self.host}{path}"
 
-    def __enter__(self) -> Self:
+    def _begin(self) -> None:
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self.closing.set()
-        self.server.shutdown()
+        if self._thread.is_alive():
+            self.server.shutdown()
+            self._thread.join(10)
         self.server.server_close()
-        self._thread.join(10)
 
     def answer(self, ask: BaseHTTPRequestHandler) -> None:
         what, _, rest = ask.path.lstrip("/").partition("/")

@@ -86,13 +86,15 @@ async def run(settings: Settings) -> None:
         listed = True
         stack.push_async_callback(reconciler.stop)
         ended = asyncio.Event()
+        work = {
+            "sweep": watch.sweep_for_ever(reconciler.heal),
+            "lead": _lead(reconciler, elector, ended),
+        }
+        if elector is not None:
+            work["lease"] = elector.run()
         # Before kopf begins: it takes what is begun later for its own, and cancels it in the end.
-        for name, work in (
-            ("sweep", watch.sweep_for_ever(reconciler.heal)),
-            ("lead", _lead(reconciler, elector, ended)),
-            ("lease", elector.run() if elector is not None else asyncio.sleep(0)),
-        ):
-            stack.callback(asyncio.create_task(work, name=name).cancel)
+        for name, coroutine in work.items():
+            stack.callback(asyncio.create_task(coroutine, name=name).cancel)
         log.info("started", extra={"pools": len(list(registry.pools))})
 
         async def stop() -> None:
