@@ -10,11 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from localcluster import cluster, images, packages, preflight, programs, report
+from localcluster import cluster, growth, images, packages, preflight, programs, report
 from localcluster.errors import LocalClusterError
 from localcluster.layout import Layout
+from localcluster.roster import Kind
 
-_AS_ROOT = ("up", "down", "clean", "load-image", "build-images", "install-packages")
+_AS_ROOT = (
+    *("up", "down", "clean", "add-node", "remove-node"),
+    *("load-image", "build-images", "install-packages"),
+)
 _INTERRUPTED = 130
 
 
@@ -52,6 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument(
         "--whoever-owns-it", action="store_true", help="even if another checkout started it"
     )
+    add = verbs.add_parser("add-node", help="start one node more, without images; print its name")
+    add.add_argument(
+        "--kind",
+        type=Kind,
+        choices=list(Kind),
+        default=Kind.PLAIN,
+        help="siblings: its kubelet takes two processors for the threads of one core",
+    )
+    remove = verbs.add_parser("remove-node", help="take a node away that was added")
+    remove.add_argument("name", metavar="NODE")
     verbs.add_parser("status", help="say what runs; 0 if all of it does")
     load = verbs.add_parser("load-image", help="give images to every node")
     load.add_argument("archives", nargs="+", type=Path, metavar="TAR")
@@ -85,6 +99,10 @@ def _change_cluster(arguments: argparse.Namespace, layout: Layout) -> int:
         case "clean":
             cluster.down(layout)
             images.remove_all(layout)
+        case "add-node":
+            print(growth.add(layout, arguments.kind))
+        case "remove-node":
+            growth.remove(layout, arguments.name)
         case "load-image":
             cluster.load_images(layout, arguments.archives)
         case "build-images":

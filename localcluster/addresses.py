@@ -6,6 +6,7 @@
                                      bridge, in the control plane's namespace, 10.243.0.2
     node-1        10.243.0.11 ─veth──┤   pods 10.244.1.0/24
     node-2        10.243.0.12 ─veth──┘   pods 10.244.2.0/24          services 10.96.0.0/16
+    an added one  10.243.0.13 and so on
 
 Nodes lie outside the range of the pods, so that kube-proxy masquerades what this machine sends to
 a service, and the answer finds its way back.

@@ -88,12 +88,21 @@ def processes(group: Path) -> list[int]:
         return []
 
 
+def node_roots(hierarchies: Hierarchies, name: str) -> list[Path]:
+    """Return the groups below which a node's pods live, one per hierarchy."""
+    return [root / CGROUP / name for root in hierarchies.roots]
+
+
 def kill_all(hierarchies: Hierarchies) -> None:
     """End every process of the cluster, whoever forked it."""
-    tree = hierarchies.processes / CGROUP
+    kill_below(hierarchies.processes / CGROUP)
+
+
+def kill_below(*trees: Path) -> None:
+    """End every process in these groups and in those below them."""
 
     def ended() -> bool:
-        alive = [pid for group in _below(tree) for pid in processes(group)]
+        alive = [pid for tree in trees for group in _below(tree) for pid in processes(group)]
         for pid in alive:
             kill(pid)
         return not alive
@@ -102,7 +111,8 @@ def kill_all(hierarchies: Hierarchies) -> None:
         ended,
         timeout_seconds=30,
         otherwise=lambda: (
-            f"processes below {tree} do not end; look at them with `ps -o stat,args`"
+            f"processes below {', '.join(map(str, trees))} do not end; look at them with "
+            "`ps -o stat,args`"
         ),
     )
 
@@ -117,10 +127,14 @@ def kill(pid: int) -> None:
 
 def remove(hierarchies: Hierarchies) -> None:
     """Remove the cluster's groups from every hierarchy; they must be empty of processes."""
+    remove_below(*(root / CGROUP for root in hierarchies.roots))
+
+
+def remove_below(*trees: Path) -> None:
+    """Remove these groups and those below them; they must be empty of processes."""
 
     def left() -> list[Path]:
-        trees = [_below(root / CGROUP) for root in hierarchies.roots]
-        return [group for tree in trees for group in tree if not _is_removed(group)]
+        return [group for tree in trees for group in _below(tree) if not _is_removed(group)]
 
     wait_until(
         lambda: not left(),

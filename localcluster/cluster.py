@@ -26,14 +26,13 @@ from localcluster import (
     objects,
     ownership,
     pki,
+    roster,
     runtime,
 )
 from localcluster.commands import run, succeeds, wait_until
 from localcluster.components import Component
 from localcluster.errors import LocalClusterError
 from localcluster.layout import Layout
-
-NODES = 2
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,17 @@ class Status:
 
     owner: str | None
     components: dict[str, bool]
+    nodes: list[str]
     ready_nodes: list[str]
 
     @property
     def is_whole(self) -> bool:
         """Whether everything runs that should."""
-        return all(self.components.values()) and len(self.ready_nodes) == NODES
+        return all(self.components.values()) and set(self.nodes) == set(self.ready_nodes)
 
 
 def up(layout: Layout) -> None:
     """Start the cluster, or whatever of it does not run."""
-    nodes = node.plan(NODES)
     with ownership.exclusive():
         ownership.check(layout.checkout)
         owner = ownership.current()
@@ -62,7 +61,7 @@ def up(layout: Layout) -> None:
             return
         ownership.claim(layout.checkout, is_complete=owner is not None and owner.is_complete)
         kernel.remember()
-        _start(layout, nodes)
+        start(layout, roster.nodes(layout))
         ownership.claim(layout.checkout, is_complete=True)
 
 
@@ -84,19 +83,53 @@ def load_images(layout: Layout, archives: list[Path]) -> None:
             raise LocalClusterError(f"{archive}: no such file; run `build-images` first")
     with ThreadPoolExecutor() as pool:
         # All results are asked for, so that an error of any node is raised here.
-        list(pool.map(lambda each: _load(layout, each, archives), node.plan(NODES)))
+        list(pool.map(lambda each: _load(layout, each, archives), roster.nodes(layout)))
 
 
 def inspect(layout: Layout) -> Status:
     """Look at the cluster without changing anything."""
     owner = ownership.current()
-    names = [part.name for part in _all_components(layout, node.plan(NODES))]
+    nodes = roster.nodes(layout)
+    names = [part.name for part in _all_components(layout, nodes)]
     if owner is None or owner.checkout != str(layout.checkout):
         alive = dict.fromkeys(names, False)
     else:
         alive = {name: components.is_alive(layout, name) for name in names}
     ready = _ready_nodes(layout) if alive["kube-apiserver"] else []
-    return Status(owner.checkout if owner else None, alive, ready)
+    return Status(owner.checkout if owner else None, alive, [each.name for each in nodes], ready)
+
+
+def start(layout: Layout, nodes: list[node.Node]) -> None:
+    """Start whatever of a cluster with these nodes does not run; nothing else may at the time."""
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"  {time.monotonic() - started:5.1f} s  {text}", flush=True)
+
+    _write_state(layout, nodes)
+    network.ensure({each.name: each.index for each in nodes})
+    etcd, api, *others = controlplane.components(layout)
+    components.ensure(layout, etcd)
+    components.ensure(layout, api)
+    for each in nodes:
+        node.prepare(layout, each)
+        components.ensure(layout, node.components(layout, each)[0])
+    say("etcd, API server and container runtimes run")
+    for each in nodes:
+        runtime.await_ready(layout, each)
+        runtime.load_pause(layout, each)
+    _await_api(layout)
+    say("API server is ready")
+    kubectl(layout, "apply", "--server-side", "-f", "-", stdin=json.dumps(objects.initial()))
+    for part in (*others, _provisioner(layout)):
+        components.ensure(layout, part)
+    for each in nodes:
+        for part in node.components(layout, each)[1:]:
+            components.ensure(layout, part)
+    _await_nodes(layout, nodes)
+    for part in _all_components(layout, nodes):
+        components.check_alive(layout, part.name)
+    say(f"{len(nodes)} nodes are ready")
 
 
 def kubectl(layout: Layout, *words: str, stdin: str | None = None) -> str:
@@ -115,38 +148,6 @@ def _load(layout: Layout, each: node.Node, archives: list[Path]) -> None:
 
 def _kubectl(layout: Layout) -> list[str]:
     return [str(layout.programs / "kubectl"), f"--kubeconfig={layout.kubeconfig}"]
-
-
-def _start(layout: Layout, nodes: list[node.Node]) -> None:
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"  {time.monotonic() - started:5.1f} s  {text}", flush=True)
-
-    _write_state(layout, nodes)
-    network.ensure({each.name: each.index for each in nodes})
-    etcd, api, *others = controlplane.components(layout)
-    components.ensure(layout, etcd)
-    components.ensure(layout, api)
-    for each in nodes:
-        node.prepare(layout, each)
-        components.ensure(layout, node.components(layout, each)[0])
-    say("etcd, API server and container runtimes started")
-    for each in nodes:
-        runtime.await_ready(layout, each)
-        runtime.load_pause(layout, each)
-    _await_api(layout)
-    say("API server is ready")
-    kubectl(layout, "apply", "--server-side", "-f", "-", stdin=json.dumps(objects.initial()))
-    for part in (*others, _provisioner(layout)):
-        components.ensure(layout, part)
-    for each in nodes:
-        for part in node.components(layout, each)[1:]:
-            components.ensure(layout, part)
-    _await_nodes(layout, nodes)
-    for part in _all_components(layout, nodes):
-        components.check_alive(layout, part.name)
-    say(f"{len(nodes)} nodes are ready")
 
 
 def _write_state(layout: Layout, nodes: list[node.Node]) -> None:

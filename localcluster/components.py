@@ -100,6 +100,11 @@ def end(layout: Layout, name: str) -> None:
     )
 
 
+def forget(layout: Layout, name: str) -> None:
+    """Remove what is left of a component that has ended, but for its log."""
+    _pid_file(layout, name).unlink(missing_ok=True)
+
+
 def check_alive(layout: Layout, name: str) -> None:
     """Raise TimedOut at once if a component that something waits for has died."""
     if not is_alive(layout, name):

@@ -93,6 +93,17 @@ def remove() -> None:
         run(["umount", _NAMESPACES])  # `ip netns add` mounts it for its own use
 
 
+def remove_node(name: str, index: int, others: list[int]) -> None:
+    """Remove a node's namespace and the routes to its pods; its processes must have ended."""
+    if namespace(name) in existing():
+        run(["ip", "netns", "delete", namespace(name)])
+    route = ["route", "delete", str(addresses.pods(index))]
+    # The kernel drops a route by itself only where the interface goes, and that is shared here.
+    succeeds(["ip", *route])
+    for space in (CONTROL_PLANE, *(namespace(f"node-{other}") for other in others)):
+        succeeds(["ip", "-n", space, *route])
+
+
 def existing() -> list[str]:
     """Return the names of the cluster's network namespaces on this machine."""
     if not _NAMESPACES.is_dir():

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localcluster import addresses, cgroups, cpus, network
+from localcluster import addresses, cgroups, cpus, network, topology
 from localcluster.commands import run, succeeds
 from localcluster.components import Component
 from localcluster.layout import RUN, Layout
 
 PAUSE_IMAGE = "localhost/pause:1"
+
+SHOWN_CORES_TAINT = "localcluster.workerpool.dev/shown-cores"
+"""Keeps off a node whose cores are made up whatever does not mean to go there."""
 
 # Folders whose names are compiled into kubelet and containerd. On this machine they stay empty.
 _KUBELET = Path("/var/lib/kubelet")
@@ -41,6 +44,11 @@ class Node:
     all_cpus: frozenset[int]
     reserved_bytes: int
     """The part of this machine's memory that is the other nodes'."""
+    shown_cores: tuple[frozenset[int], ...] = ()
+    """Cores that its kubelet is shown in place of the true ones; it then gives out whole ones.
+
+    Only exclusive pods can run there: of processors that are not there, the kernel gives none.
+    """
 
     @property
     def name(self) -> str:
@@ -196,6 +204,12 @@ def kubelet_config(layout: Layout, node: Node, cgroup_root: str) -> dict[str, ob
             "cpuManagerPolicy": "static",
             "reservedSystemCPUs": cpus.render_list(node.reserved),
         }
+    if node.shown_cores:
+        taint = {"key": SHOWN_CORES_TAINT, "effect": "NoSchedule"}
+        exclusive |= {
+            "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
+            "registerWithTaints": [taint],
+        }
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -256,6 +270,10 @@ def _ensure_mount_namespace(layout: Layout, node: Node) -> None:
     lines = ["set -e", "mount --make-rshared /"]
     lines += [f"mount -t tmpfs -o mode=755 localcluster {folder}" for folder in _FIXED]
     lines += [f'mount --bind "$1" {_KUBELET}']
+    if node.shown_cores:
+        shown = layout.node(node.name) / "shown-cores"
+        topology.write(shown, node.shown_cores)
+        lines += topology.mount_commands(shown)
     run(["unshare", f"--mount={node.mounts}", "sh", "-c", "\n".join(lines), "sh", kubelet])
 
 

@@ -1,0 +1,55 @@
+"""Add a node to the cluster while it runs, and take it away again."""
+
+import shutil
+
+from localcluster import cgroups, cluster, components, network, node, ownership, roster
+from localcluster.commands import run
+from localcluster.errors import LocalClusterError
+from localcluster.layout import Layout
+from localcluster.roster import Kind
+
+_DRAIN_SECONDS = 50
+
+
+def add(layout: Layout, kind: Kind) -> str:
+    """Start one node more, and return its name; of images it has none but the pods' own."""
+    with ownership.exclusive():
+        _require_whole(layout)
+        new = roster.add(layout, kind)
+        cluster.start(layout, roster.nodes(layout))
+        return new.name
+
+
+def remove(layout: Layout, name: str) -> None:
+    """Let a node's pods end, then end the node, and leave nothing of it."""
+    with ownership.exclusive():
+        ownership.check(layout.checkout)
+        leaving = roster.added(layout, name)
+        cluster.kubectl(
+            layout,
+            *("drain", name, "--ignore-daemonsets", "--delete-emptydir-data", "--force"),
+            *("--disable-eviction", f"--timeout={_DRAIN_SECONDS}s"),
+        )
+        hierarchies = cgroups.mounted()
+        parts = [part.name for part in node.components(layout, leaving)]
+        groups = [cgroups.component(hierarchies, part) for part in parts]
+        pods = cgroups.node_roots(hierarchies, name)
+        cgroups.kill_below(*groups, *pods)
+        cluster.kubectl(layout, "delete", "node", name, "--ignore-not-found")
+        others = [each.index for each in roster.nodes(layout) if each.index != leaving.index]
+        network.remove_node(name, leaving.index, others)
+        run(["umount", "--lazy", leaving.mounts])
+        leaving.mounts.unlink()
+        for socket in leaving.socket.parent.glob(f"{leaving.socket.name}*"):
+            socket.unlink()
+        cgroups.remove_below(*groups, *pods)
+        for part in parts:
+            components.forget(layout, part)
+        shutil.rmtree(layout.node(name))
+
+
+def _require_whole(layout: Layout) -> None:
+    ownership.check(layout.checkout)
+    status = cluster.inspect(layout)
+    if not status.is_whole:
+        raise LocalClusterError("there is no whole cluster to add a node to; run `make up` first")
