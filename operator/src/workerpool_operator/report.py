@@ -109,7 +109,11 @@ def _ready(situation: Situation) -> Condition:
     if not deployment or situation.reading is None:
         return Condition("Ready", "Unknown", "Starting", "The pool is being set up.")
     words = f"{deployment.ready} of {deployment.replicas} worker pods are ready."
-    if deployment.replicas and not deployment.ready:
+    if situation.decision is not None and situation.decision.shortage:
+        words += " Others have no place: see the condition ScalingLimited."
+    elif not deployment.replicas:
+        return Condition("Ready", "True", "Ready", words)
+    if not deployment.ready:
         return Condition("Ready", "False", "WorkersNotReady", words)
     return Condition("Ready", "True", "Ready", words)
 

@@ -316,6 +316,29 @@ def test_an_event(warning: bool, kind: str) -> None:  # noqa: FBT001
 
 
 @pytest.mark.parametrize(
+    ("replicas", "ready", "status", "words"),
+    [
+        (0, 0, ("False", "WorkersNotReady"), "0 of 0 worker pods are ready. Others have no place"),
+        (1, 0, ("False", "WorkersNotReady"), "0 of 1 worker pods are ready. Others have no place"),
+        (3, 2, ("True", "Ready"), "2 of 3 worker pods are ready. Others have no place"),
+    ],
+)
+def test_a_pool_is_not_ready_while_none_of_its_pods_has_a_place(
+    replicas: int, ready: int, status: tuple[str, str], words: str
+) -> None:
+    now = situation(Backlog(90), replicas=replicas, ready=ready)
+    assert now.record.pool is not None
+    seen = Observation(NOW, replicas, Backlog(90), places=Places(0, 1, refusal="n1 is odd"))
+    decision = decide(seen, now.record.pool.policy)
+
+    document = status_document(replace(now, decision=decision), {}, NOW)
+
+    assert conditions(document)["Ready"] == status
+    (told,) = [c["message"] for c in document["conditions"] if c["type"] == "Ready"]
+    assert told.startswith(words)
+
+
+@pytest.mark.parametrize(
     ("places", "called", "reason", "words"),
     [
         (Places(2, 1), None, "InsufficientCores", "7 cores missing: 9 replicas wanted"),
