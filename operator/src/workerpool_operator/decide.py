@@ -179,7 +179,7 @@ def limit_by_capacity(step: Step, observation: Observation) -> tuple[Step, str]:
     """Ask for no more cores than there are, but for one pod that an autoscaler can see waiting.
 
     Who waits already is left waiting. After a rejection nobody is: each would be bound to the
-    same node, turned away and made again, many times a second. Return what is lacking, too.
+    same node, turned away and made again, over and over. Return what is lacking, too.
     """
     places, wanted = observation.places, step.replicas
     if places is not None and places.refusal:
@@ -201,8 +201,8 @@ def _go_on_after_refusal(step: Step, places: Places) -> tuple[Step, str]:
     wanted, homeless = step.replicas, step.replicas - (places.total - places.tried)
     if homeless <= 0:
         return step, ""
-    tried = f"{places.tried} more tried" if places.tried else "no other tried for now"
-    words = f"{step.words}, but a node turned a pod away: {tried}"
+    tried = f"{places.tried} more may be tried" if places.tried else "no other is tried for now"
+    words = f"{step.words}, but a node turned a pod away and {tried}"
     lacking = f"{homeless} of {_count(wanted)} {'has' if homeless == 1 else 'have'} no place"
     shortage = f"{lacking}: {places.refusal}."
     return Step(min(wanted, places.total), Reason.PODS_REJECTED, words), shortage

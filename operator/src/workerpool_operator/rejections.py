@@ -1,8 +1,8 @@
 """What it means that a kubelet turned a pool's pods away, and how to go on. Pure.
 
 Each pod that is turned away is made again by its ReplicaSet, bound to the same node, and turned
-away again, many a second. So none is tried for a while, and then one; the more it turns away, the
-longer the wait, and the more it takes in, the more are tried together.
+away again, every second or more often. So none is tried for a while, and then one; the more it
+turns away, the longer the wait, and the more it takes in, the more are tried together.
 """
 
 from collections.abc import Sequence

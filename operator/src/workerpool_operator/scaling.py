@@ -9,7 +9,7 @@ from functools import partial
 
 from workerpool_operator.cluster import Cluster, Document
 from workerpool_operator.errors import Conflict
-from workerpool_operator.model import Decision
+from workerpool_operator.model import Decision, Reason
 from workerpool_operator.registry import (
     DeploymentRecord,
     Registry,
@@ -51,11 +51,11 @@ class Scaling:
     def allowed(self, pool: Pool, decision: Decision) -> Decision:
         """Return as much of a decision as may be carried out without touching running work."""
         deployment = self._registry.deployment(self._key)
-        # Who keeps no leases is not known to be idle, and the Redis of others is not written to.
-        if self._retirement is None or not deployment or pool.dry_run or pool.at_most_once:
+        chooser = self._chooser(pool, decision)
+        if chooser is None or not deployment or pool.dry_run:
             self.rest()
             return decision
-        return self._retirement.allow(decision, deployment, pool.queue)
+        return chooser.allow(decision, deployment, pool.queue)
 
     def rest(self) -> None:
         """Let nobody be sent away for what was decided before."""
@@ -95,7 +95,7 @@ class Scaling:
             self.wanted = None
             return
         try:
-            scale = await self._write(pool, deployment, decision.desired)
+            scale = await self._write(pool, deployment, decision)
         except Conflict:
             # Somebody else wrote meanwhile: look at it, and decide anew.
             self.wanted = None
@@ -112,13 +112,23 @@ class Scaling:
         self._registry.note_scale(self._key, replicas, version_of(scale))
 
     async def _write(
-        self, pool: Pool, deployment: DeploymentRecord, replicas: int
+        self, pool: Pool, deployment: DeploymentRecord, decision: Decision
     ) -> Document | None:
         """Return the Scale as written; `None` if the pods that were to go may not go now."""
-        key, version = deployment.key, deployment.version
-        if self._retirement is None or pool.at_most_once or replicas >= deployment.replicas:
+        key, version, replicas = deployment.key, deployment.version, decision.desired
+        chooser = self._chooser(pool, decision)
+        if chooser is None or replicas >= deployment.replicas:
             return await self._cluster.scale_deployment(key, replicas, version)
-        async with self._retirement.lowering(replicas) as looked_at:
+        async with chooser.lowering(replicas) as looked_at:
             if looked_at is None:
                 return None
             return await self._cluster.scale_deployment(key, replicas, looked_at or version)
+
+    def _chooser(self, pool: Pool, decision: Decision) -> Retirement | None:
+        """Return who chooses the pods that go, if it matters which."""
+        # Who keeps no leases is not known to be idle, and the Redis of others is not written to.
+        if pool.at_most_once:
+            return None
+        # What no kubelet took in has no job, goes before all others, and must not wait: each
+        # moment another one is made and turned away.
+        return None if decision.reason is Reason.PODS_REJECTED else self._retirement
