@@ -53,6 +53,11 @@ class RedisServer(Context):
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def known_port(self) -> int:
+        """The port that others of its kind know it by: the one with TLS, if it has one."""
+        return int(self._config.get("tls-port", self.port))
+
+    @property
     def unix_url(self) -> str:
         """Its unix socket, database 0."""
         return f"unix://{self.folder / 'redis.sock'}?db=0"

@@ -14,8 +14,9 @@ from typing import Any
 
 import redis
 
+from support.certificates import Certificates
 from support.context import Context
-from support.redis_server import RedisServer
+from support.redis_server import RedisServer, free_port
 from support.waiting import eventually
 
 NAME = "mymaster"
@@ -25,16 +26,33 @@ FAILOVER_SECONDS = 120.0
 
 
 class SentinelGroup(Context):
-    """Two servers and who watches them."""
+    """Two servers and who watches them.
 
-    def __init__(self) -> None:
+    With certificates all of them talk to each other by TLS.  The Sentinels are asked plainly all
+    the same, and so are the servers by the tests.
+    """
+
+    def __init__(self, certificates: Certificates | None = None) -> None:
         self._stack = ExitStack()
-        self.master = RedisServer()
+        self._certificates = certificates
+        self.master = RedisServer(self._tls())
         """Who begins as the master."""
         self.replica = RedisServer()
         """Who follows it."""
         self.ports: list[int] = []
         """Where the Sentinels listen, on 127.0.0.1."""
+
+    def _tls(self) -> dict[str, str]:
+        if self._certificates is None:
+            return {}
+        return {
+            "tls-port": str(free_port()),
+            "tls-replication": "yes",
+            "tls-auth-clients": "no",
+            "tls-cert-file": str(self._certificates.certificate),
+            "tls-key-file": str(self._certificates.key),
+            "tls-ca-cert-file": str(self._certificates.ca),
+        }
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -56,13 +74,14 @@ class SentinelGroup(Context):
 
     def _names_the_replica(self, asked: redis.Redis) -> bool:
         state: Any = asked.sentinel_get_master_addr_by_name(NAME)
-        return bool(state[1] == self.replica.port)
+        return bool(state[1] == self.replica.known_port)
 
     def _begin(self) -> None:
         self._stack.enter_context(self.master)
         follow = {
-            "replicaof": f"127.0.0.1 {self.master.port}",
+            "replicaof": f"127.0.0.1 {self.master.known_port}",
             "repl-diskless-sync-delay": "0",
+            **self._tls(),
         }
         self.replica = self._stack.enter_context(RedisServer(follow))
         self.ports = [self._sentinel() for _ in range(SENTINELS)]
@@ -78,9 +97,10 @@ class SentinelGroup(Context):
         place = self._stack.enter_context(RedisServer())
         place.kill()
         configuration = place.folder / "sentinel.conf"
+        tls = "".join(f"{name} {value}\n" for name, value in self._tls().items())
         configuration.write_text(
-            f"port {place.port}\nbind 127.0.0.1\ndir {place.folder}\n"
-            f"sentinel monitor {NAME} 127.0.0.1 {self.master.port} {QUORUM}\n"
+            f"{tls}port {place.port}\nbind 127.0.0.1\ndir {place.folder}\n"
+            f"sentinel monitor {NAME} 127.0.0.1 {self.master.known_port} {QUORUM}\n"
             f"sentinel down-after-milliseconds {NAME} 1000\n"
             f"sentinel failover-timeout {NAME} 5000\n"
         )

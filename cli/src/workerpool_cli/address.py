@@ -15,8 +15,10 @@ PREFIX = "WORKERPOOL_"
 EXAMPLE = "redis://redis.example.com:6379/0"
 DEFAULT_PORT = 6379
 SCHEMES = frozenset({"redis", "rediss", "unix"})
+SENTINEL_PORT = 26379
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _SERVICE = re.compile(rf"(?P<name>{_LABEL})(\.(?P<namespace>{_LABEL})\.svc(\..+)?)?")
+_POD = re.compile(rf"(?P<name>{_LABEL})\.{_LABEL}\.(?P<namespace>{_LABEL})\.svc(\..+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,10 @@ class Address:
     """Where a port-forward to it listens on this machine."""
 
 
-class Service(NamedTuple):
-    """A service inside the cluster."""
+class Target(NamedTuple):
+    """A service or a pod inside the cluster."""
 
+    kind: str
     namespace: str
     name: str
     port: int
@@ -85,14 +88,39 @@ def completed(
     return replace(address, ca_file=ca_file or None, ca_pem=ca_pem or None)
 
 
-def service_of(address: Address, namespace: str) -> Service | None:
-    """Name the cluster service that a pool's address means; None if it is a host of the world.
+def sentinel(words: str) -> Address:
+    """Read a Sentinel as a pool names it, `host:port`; they are asked plainly."""
+    return moved(parse("redis://sentinel/0", ""), *_host_and_port(words, SENTINEL_PORT))
+
+
+def moved(address: Address, host: str, port: int) -> Address:
+    """Return the same Redis at another place."""
+    parts = urlsplit(address.url)
+    name = f"[{host}]" if ":" in host else host
+    return replace(address, url=urlunsplit(parts._replace(netloc=f"{name}:{port}")))
+
+
+def master_of(url: str) -> str:
+    """Read a master's name where a host would be; to Sentinels case matters."""
+    return urlsplit(url).netloc
+
+
+def target_of(address: Address, namespace: str) -> Target | None:
+    """Say what of the cluster a pool's address means; None if it is a host of the world.
 
     A bare name is a service of the pool's own namespace, as it is for the pool's workers.
     """
-    parts = urlsplit(address.url)
-    host = (parts.hostname or "").lower()
-    match = _SERVICE.fullmatch(host)
-    if match is None or host == "localhost":
+    host, port = _host_and_port(urlsplit(address.url).netloc, DEFAULT_PORT)
+    host = host.lower()
+    if host == "localhost":
         return None
-    return Service(match["namespace"] or namespace, match["name"], parts.port or DEFAULT_PORT)
+    if match := _SERVICE.fullmatch(host):
+        return Target("service", match["namespace"] or namespace, match["name"], port)
+    if match := _POD.fullmatch(host):
+        return Target("pod", match["namespace"], match["name"], port)
+    return None
+
+
+def _host_and_port(words: str, default: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{words}")
+    return parts.hostname or "", parts.port or default

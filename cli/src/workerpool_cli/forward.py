@@ -1,4 +1,4 @@
-"""A way to a service inside the cluster, for as long as the tool runs.
+"""A way to a service or pod inside the cluster, for as long as the tool runs.
 
 One kubectl child of our own, ended by its process id.  It stays in our process group on
 purpose: what ends the terminal ends it too.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from workerpool_cli.address import Service
+from workerpool_cli.address import Target
 from workerpool_cli.errors import ClusterTrouble
 from workerpool_cli.kubectl import Kubectl, missing
 
@@ -23,14 +23,14 @@ _READY = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+) ->")
 
 
 @contextmanager
-def forwarded(kubectl: Kubectl, service: Service, clock: Callable[[], float]) -> Iterator[int]:
+def forwarded(kubectl: Kubectl, target: Target, clock: Callable[[], float]) -> Iterator[int]:
     """Open a port-forward; yields the local port, and closes it at the end."""
     words = kubectl.words(
         "port-forward",
         "--address=127.0.0.1",
-        f"service/{service.name}",
-        f":{service.port}",
-        namespace=service.namespace,
+        f"{target.kind}/{target.name}",
+        f":{target.port}",
+        namespace=target.namespace,
     )
     with tempfile.TemporaryFile() as complaints:
         try:
@@ -40,14 +40,14 @@ def forwarded(kubectl: Kubectl, service: Service, clock: Callable[[], float]) ->
         except OSError as error:
             raise ClusterTrouble(missing(kubectl.program, error)) from error
         try:
-            yield _ready_port(process, service, complaints, clock)
+            yield _ready_port(process, target, complaints, clock)
         finally:
             _end(process)
 
 
 def _ready_port(
     process: subprocess.Popen[bytes],
-    service: Service,
+    target: Target,
     complaints: IO[bytes],
     clock: Callable[[], float],
 ) -> int:
@@ -70,9 +70,9 @@ def _ready_port(
     complaints.seek(0)
     said = complaints.read(MAX_SAID).decode(errors="replace").strip()
     raise ClusterTrouble(
-        f"no port-forward to service/{service.name} in namespace {service.namespace}: "
-        f"{said or f'kubectl said nothing for {READY_SECONDS:.0f} s'}; does the service exist and "
-        "has it a ready pod? With --redis-url you can name another way to Redis"
+        f"no port-forward to {target.kind}/{target.name} in namespace {target.namespace}: "
+        f"{said or f'kubectl said nothing for {READY_SECONDS:.0f} s'}; does it exist, and is a "
+        "pod of it ready? With --redis-url you can name another way to Redis"
     )
 
 

@@ -86,6 +86,12 @@ class Kubectl:
             i["metadata"]["name"] for i in items if i.get("status", {}).get("phase") not in over
         ]
 
+    def pod_at(self, namespace: str, ip: str) -> str | None:
+        """Name the pod that has an address."""
+        here = f"--field-selector=status.podIP={ip}"
+        items = _json(self.run("get", "pods", here, "--output=json", namespace=namespace))["items"]
+        return items[0]["metadata"]["name"] if items else None
+
     def words(self, *words: str, namespace: str | None = None) -> list[str]:
         """Return a whole command line."""
         chosen = {

@@ -31,8 +31,8 @@ class Pool:
     name: str
     list: str
     redis_url: str
-    sentinels: bool
-    """Whether the URL's host is a name that only Sentinels know."""
+    sentinels: tuple[str, ...]
+    """Who knows the master, as `host:port`; with them the URL's host is the name they know."""
     secret: str | None
     min_replicas: int
     max_replicas: int
@@ -64,7 +64,7 @@ def parse(body: Mapping[str, Any]) -> Pool:
             name=meta["name"],
             list=spec["queue"]["list"],
             redis_url=redis["url"],
-            sentinels=bool(redis.get("sentinels")),
+            sentinels=tuple(redis.get("sentinels") or ()),
             secret=(redis.get("secretRef") or {}).get("name"),
             min_replicas=spec["minReplicas"],
             max_replicas=spec["maxReplicas"],

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TextIO
 
-from workerpool_cli import address
-from workerpool_cli.address import PREFIX, Address
+from workerpool_cli import address, sentinels
+from workerpool_cli.address import PREFIX, Address, Target
 from workerpool_cli.console import Console
 from workerpool_cli.errors import UsageError
 from workerpool_cli.forward import forwarded
@@ -65,14 +65,51 @@ def opened(options: argparse.Namespace, world: World) -> Iterator[Session]:
         pool = kubectl.pool(options.pool) if options.pool else None
         list_name = _list_name(options, world, pool)
         found = _address(options, world, kubectl, pool)
-        if pool is not None and not options.redis_url and IN_CLUSTER not in world.environ:
-            service = address.service_of(found, pool.namespace)
-            if service is not None:
-                port = stack.enter_context(forwarded(kubectl, service, world.clock))
-                found = replace(found, local_port=port)
+        if pool is not None and not options.redis_url:
+            way = _Way(kubectl, pool, world)
+            if pool.sentinels:
+                found = way.to_master(found)
+            found = stack.enter_context(way.reached(found))
         link = Link(found)
         stack.callback(link.close)
         yield Session(Queue(link, keys_of(list_name)), found.url, kubectl, pool)
+
+
+class _Way:
+    """Leads from here to where a pool's addresses mean something."""
+
+    def __init__(self, kubectl: Kubectl, pool: Pool, world: World) -> None:
+        self._kubectl = kubectl
+        self._pool = pool
+        self._clock = world.clock
+        self._inside = IN_CLUSTER in world.environ
+        self._pods: dict[str, Target] = {}
+
+    @contextmanager
+    def reached(self, where: Address) -> Iterator[Address]:
+        """Hold a port-forward open, if it takes one."""
+        target = self._pods.get(where.url) or self._target(where)
+        if target is None:
+            yield where
+            return
+        with forwarded(self._kubectl, target, self._clock) as port:
+            yield replace(where, local_port=port)
+
+    def to_master(self, found: Address) -> Address:
+        """Ask the pool's Sentinels where the master is."""
+        asked = [address.sentinel(words) for words in self._pool.sentinels]
+        host, port = sentinels.master(address.master_of(self._pool.redis_url), asked, self.reached)
+        found = address.moved(found, host, port)
+        beside = next(filter(None, map(self._target, asked)), None)
+        # Sentinels inside the cluster name a pod, by an address that leads nowhere from here.
+        if beside is not None and self._target(found) is None:
+            pod = self._kubectl.pod_at(beside.namespace, host)
+            if pod is not None:
+                self._pods[found.url] = Target("pod", beside.namespace, pod, port)
+        return found
+
+    def _target(self, where: Address) -> Target | None:
+        return None if self._inside else address.target_of(where, self._pool.namespace)
 
 
 def kubectl_of(options: argparse.Namespace, world: World) -> Kubectl:
@@ -102,11 +139,6 @@ def _address(
 ) -> Address:
     if options.redis_url:
         found = address.parse(options.redis_url, "--redis-url")
-    elif pool is not None and pool.sentinels:
-        raise UsageError(
-            f"the pool {pool.name} finds its Redis by Sentinels, which this command does not ask: "
-            f"give the master's address with --redis-url {address.EXAMPLE}"
-        )
     elif pool is not None:
         found = address.parse(pool.redis_url, f"spec.queue.redis.url of the pool {pool.name}")
     elif url := world.environ.get(f"{PREFIX}REDIS_URL"):

@@ -36,6 +36,10 @@ def main(words: list[str]) -> int:
 
 
 def get(state: dict[str, Any], words: list[str], kind: str, name: str = "") -> object:
+    chosen = [w.partition("status.podIP=")[2] for w in words if w.startswith("--field-selector")]
+    if chosen:
+        names = [name for name, ip in state.get("ips", {}).items() if [ip] == chosen]
+        return {"items": [{"metadata": {"name": name}} for name in names]}
     if kind == "pods":
         names = [*state.get("pods", []), *(["worker-0"] if alive(state) else [])]
         return {"items": [{"metadata": {"name": name}} for name in names]}

@@ -1,6 +1,15 @@
 import pytest
 
-from workerpool_cli.address import Address, Service, completed, parse, service_of
+from workerpool_cli.address import (
+    Address,
+    Target,
+    completed,
+    master_of,
+    moved,
+    parse,
+    sentinel,
+    target_of,
+)
 from workerpool_cli.errors import UsageError
 
 
@@ -39,17 +48,39 @@ def test_credentials_in_a_url_win_over_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "service"),
+    ("host", "target"),
     [
-        ("redis", Service("shop", "redis", 6379)),
-        ("redis.data.svc", Service("data", "redis", 6379)),
-        ("redis.data.svc.cluster.local", Service("data", "redis", 6379)),
+        ("redis", Target("service", "shop", "redis", 6379)),
+        ("redis.data.svc", Target("service", "data", "redis", 6379)),
+        ("redis.data.svc.cluster.local", Target("service", "data", "redis", 6379)),
+        ("redis-0.redis.data.svc", Target("pod", "data", "redis-0", 6379)),
+        ("redis-0.redis.data.svc.cluster.local", Target("pod", "data", "redis-0", 6379)),
         ("redis.example.com", None),
         ("localhost", None),
         ("10.0.0.7", None),
     ],
 )
 def test_only_names_of_the_cluster_are_reached_through_it(
-    host: str, service: Service | None
+    host: str, target: Target | None
 ) -> None:
-    assert service_of(parse(f"redis://{host}", ""), "shop") == service
+    assert target_of(parse(f"redis://{host}", ""), "shop") == target
+
+
+@pytest.mark.parametrize(
+    ("words", "url"),
+    [
+        ("sentinel", "redis://sentinel:26379/0"),
+        ("10.0.0.7:5000", "redis://10.0.0.7:5000/0"),
+        ("[fd00::7]", "redis://[fd00::7]:26379/0"),
+    ],
+)
+def test_a_sentinel_is_read_as_a_pool_names_it(words: str, url: str) -> None:
+    assert sentinel(words).url == url
+
+
+def test_a_master_is_another_place_of_the_same_redis() -> None:
+    found = parse("rediss://ann:secret@MyMaster/3", "")
+    there = moved(found, "fd00::7", 6380)
+    assert there.url == "rediss://[fd00::7]:6380/3"
+    assert (there.username, there.password) == ("ann", "secret")
+    assert master_of("rediss://MyMaster/3") == "MyMaster"

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from unit.cli.stage import Cluster
-from workerpool_cli.address import Service
+from workerpool_cli.address import Target
 from workerpool_cli.errors import ClusterTrouble
 from workerpool_cli.forward import forwarded
 from workerpool_cli.kubectl import Kubectl
 
-REDIS = Service("data", "redis", 6380)
+REDIS = Target("service", "data", "redis", 6380)
 
 
 def test_the_way_is_open_inside_and_its_child_gone_after(cluster: Cluster) -> None:
