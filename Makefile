@@ -5,6 +5,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 BIN := .build/bin
 COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal
+# Members of the workspace are installed from their folders, and a lock names no folder.
+NOT_OURS := --no-emit-package workerpool-operator --no-emit-package workerpool-simulator
 # Where it is set, every run compiles every test anew, for longer than many of them take.
 unexport PYTHONDONTWRITEBYTECODE
 export KUBECTL ?= $(CURDIR)/$(BIN)/kubectl
@@ -90,7 +92,7 @@ venv: .venv/.made ## Make the virtual environment from the locks
 
 lock: venv ## Resolve the dependencies anew into locks/
 	@for part in operator worker; do $(COMPILE) --all-extras $$part/pyproject.toml -o locks/$$part.txt; done
-	@$(COMPILE) --all-extras --group dev operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml -o locks/dev.txt
+	@$(COMPILE) $(NOT_OURS) --all-extras --group dev operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml -o locks/dev.txt
 	@$(COMPILE) --group bench -c locks/dev.txt -o locks/bench.txt
 	@for part in uv build; do $(COMPILE) locks/$$part.in -o locks/$$part.txt; done
 
