@@ -19,7 +19,8 @@ from datetime import timedelta
 from typing import Any
 
 from workerpool_operator import roster
-from workerpool_operator.cluster import Cluster, Document
+from workerpool_operator.apiserver import Document
+from workerpool_operator.cluster import Cluster
 from workerpool_operator.errors import ApplyFailed, Forbidden, NotFound, Unreadable
 from workerpool_operator.model import Decision, Reason
 from workerpool_operator.registry import DeploymentRecord, version_of

@@ -7,7 +7,8 @@ count is what it is.
 from collections.abc import Callable
 from functools import partial
 
-from workerpool_operator.cluster import Cluster, Document
+from workerpool_operator.apiserver import Document
+from workerpool_operator.cluster import Cluster
 from workerpool_operator.errors import Conflict
 from workerpool_operator.model import Decision, Reason
 from workerpool_operator.registry import (
