@@ -1,9 +1,12 @@
 """The real supervisor with the children of `planned_child.py`."""
 
+import os
 import signal
 
 if __name__ == "__main__":  # as the real one does
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    if os.getpid() != 1:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 import sys
 from pathlib import Path

@@ -116,6 +116,7 @@ def _pod_template(
     if worker is None:
         worker = {"name": CONTAINER}
         containers.insert(0, worker)
+    ours = "image" not in worker
     _complete_worker(worker, pool, image, pull_policy)
 
     volumes = list(spec.get("volumes") or [])
@@ -130,6 +131,7 @@ def _pod_template(
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": _pod_security(),
+            **_processes(spec, containers, ours=ours),
             **spec,
             "restartPolicy": "Always",  # a Deployment takes no other
             "containers": containers,
@@ -140,6 +142,17 @@ def _pod_template(
             ),
         },
     }
+
+
+def _processes(spec: Manifest, containers: list[Manifest], *, ours: bool) -> Manifest:
+    """Have the worker be an ordinary process, so that no word to end is lost while it starts.
+
+    The kernel drops a SIGTERM for process 1 of a namespace that has not asked for it yet. Not with
+    another container beside it: what decodes strangers' images must not see that one's processes.
+    Nor for an image that is not ours: it may count on being process 1.
+    """
+    beside = [c for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"]
+    return {"shareProcessNamespace": True} if ours and len(containers + beside) == 1 else {}
 
 
 def _complete_worker(worker: Manifest, pool: Pool, image: str, pull_policy: str) -> None:

@@ -65,6 +65,27 @@ def test_workers_behind_sentinels_are_told_whom_to_ask_and_for_which_master() ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({}, True, id="alone"),
+        pytest.param({"initContainers": [{"name": "fetch"}]}, True, id="over before it starts"),
+        pytest.param(
+            {"initContainers": [{"name": "mesh", "restartPolicy": "Always"}]},
+            None,
+            id="a sidecar's processes are not the decoder's to see",
+        ),
+        pytest.param({"shareProcessNamespace": False}, False, id="as the template says"),
+    ],
+)
+def test_a_worker_is_not_process_1_where_nobody_else_is(
+    spec: dict[str, object],
+    expected: bool | None,  # noqa: FBT001
+) -> None:
+    manifest = made({"spec.template": {"spec": spec}})
+    assert manifest["spec"]["template"]["spec"].get("shareProcessNamespace") is expected
+
+
 def test_replicas_are_nobodys_here() -> None:
     assert "replicas" not in made({"spec.minReplicas": 3})["spec"]
 

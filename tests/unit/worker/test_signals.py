@@ -3,8 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 LOOK = """
-import runpy, signal, sys
+import os, runpy, signal, sys
+
+os.getpid = lambda: int(sys.argv[1])
 
 class Looker:
     def find_spec(self, name, *_):
@@ -18,8 +22,14 @@ runpy.run_module("image_worker", run_name="__main__")
 """
 
 
-def test_no_end_is_missed_while_it_is_being_loaded() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LOOK], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.stdout, done.stderr) == ("True\n", "")
+@pytest.mark.parametrize(
+    ("pid", "kept"),
+    [
+        pytest.param(1, True, id="process 1 would never get it otherwise"),
+        pytest.param(7, False, id="any other ends by it at once"),
+    ],
+)
+def test_no_end_is_missed_while_it_is_being_loaded(pid: int, kept: bool) -> None:  # noqa: FBT001
+    command = ["env", "--block-signal=TERM", sys.executable, "-c", LOOK, str(pid)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == (f"{kept}\n", "")

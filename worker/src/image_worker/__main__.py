@@ -3,15 +3,18 @@
 The one place that takes the clocks, chance and the environment from the process.
 """
 
+import os
 import signal
 
-# Before all that takes long: the first process of a container does not get a signal that it
-# neither asks for nor blocks, and a pod that is told to go while it starts would stay. (The
-# image's entrypoint blocks them before Python starts; this is for commands of one's own.)
+# Before all that takes long. The first process of a container does not get a signal that it
+# neither asks for nor blocks: a pod that is told to go while it starts would stay. Any other
+# process ends by it at once, as nothing is claimed yet, and there is nothing to wait for. (The
+# image's entrypoint blocks both before Python starts, whichever we are.)
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    if os.getpid() != 1:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-import os
 import random
 import sys
 import time
