@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_worker.errors import ConfigError
-from image_worker.keys import keys_of
+from image_worker.keys import keys_of, served
+from workerpool_operator.served import VARIABLE, mark, queues_of
 from workerpool_operator.tracking import queue_prefix
 
 
@@ -28,3 +29,13 @@ def test_operator_and_worker_name_the_same_keys(queue: str) -> None:
 )
 def test_the_keys_share_the_lists_slot(queue: str, prefix: str) -> None:
     assert queue_prefix(queue) == keys_of(queue).prefix == prefix
+
+
+@given(st.lists(st.text(alphabet="ab=é", min_size=1, max_size=6), min_size=1, max_size=16))
+def test_operator_and_worker_mark_the_same_queues_in_the_same_way(lists: list[str]) -> None:
+    written = ", ".join(f"{name}={number + 1}" for number, name in enumerate(lists))
+    env = [{"name": VARIABLE, "value": written}]
+    template = {"spec": {"containers": [{"name": "worker", "env": env}]}}
+    read = queues_of({"spec": {"template": template}}, "another")
+    assert list(read) == lists
+    assert mark(read) == served(lists)

@@ -140,7 +140,11 @@ class World:
         owners = {pod["metadata"]["ownerReferences"][0]["uid"] for pod in self.pods.values()}
         return {
             "metadata": {"resourceVersion": str(self.version), "generation": self.generation},
-            "spec": {"replicas": self.replicas, "selector": {"matchLabels": {"pool": "images"}}},
+            "spec": {
+                "replicas": self.replicas,
+                "selector": {"matchLabels": {"pool": "images"}},
+                "template": {"spec": {"containers": [{"name": "worker"}]}},
+            },
             "status": {
                 "observedGeneration": self.generation,
                 "replicas": len(self.pods),
@@ -177,8 +181,9 @@ class World:
 
     # --- Redis
 
-    async def ask(self, commands: Sequence[Sequence[str | int]]) -> list[Any]:
+    async def ask(self, queue: str, commands: Sequence[Sequence[str | int]]) -> list[Any]:
         """Answer commands."""
+        assert queue == QUEUE
         await self._answer(str(commands[0][0]) if commands else "nothing")
         return [self._command(*command) for command in commands]
 

@@ -118,8 +118,15 @@ class Nodes:
         return [told[queue] for queue in queues]
 
     async def ask(self, queue: str, commands: Sequence[Sequence[str | int]]) -> list[Any]:
-        """Return the answers to commands of the caller's own, from where the queue was read."""
-        return await self._links[self._homes.get(queue, self._url)].ask(commands)
+        """Return the answers to commands of the caller's own, from where the queue is."""
+        for _ in range(MOST_REDIRECTIONS):
+            try:
+                return await self._links[self._homes.get(queue, self._url)].ask(commands)
+            except Moved as moved:  # a queue that nobody reads, or that has just moved
+                known: dict[str, Backlog | Unreadable] = {queue: moved}
+                if not await self._moved(queue, known):
+                    raise Unreadable(str(known[queue])) from moved
+        raise Unreadable(f"No node of the Cluster has {queue}: each names another one")
 
     async def _at_home(self, queues: Sequence[str], call: Call[T]) -> dict[str, T]:
         by_node: dict[str, list[str]] = {}

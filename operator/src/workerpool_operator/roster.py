@@ -9,44 +9,80 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from workerpool_operator.served import mark
 from workerpool_operator.tracking import queue_prefix
 from workerpool_operator.victims import Roster
 
-Ask = Callable[[Sequence[Sequence[str | int]]], Awaitable[list[Any]]]
-"""Send commands to the queue's Redis; raises Unreadable if any of them fails."""
+Ask = Callable[[str, Sequence[Sequence[str | int]]], Awaitable[list[Any]]]
+"""Send commands to a queue's Redis; raises Unreadable if any of them fails."""
 
 
-async def read(ask: Ask, queue: str) -> Roster:
-    """Return what the queue knows of pods and their work."""
-    keys = queue_prefix(queue)
-    leases, workers = (
-        [name.decode(errors="replace") for name in names]
-        for names in await ask(
-            [("ZRANGE", f"{keys}inflight", 0, -1), ("ZRANGE", f"{keys}workers", 0, -1)]
+async def read(ask: Ask, queues: Sequence[str]) -> Roster:
+    """Return what the queues that pods serve know of them and their work."""
+    ours = mark(queues)
+    leases: list[str] = []
+    workers: dict[str, list[str]] = {}
+    for queue in queues:
+        keys = queue_prefix(queue)
+        held, present = (
+            [name.decode(errors="replace") for name in names]
+            for names in await ask(
+                queue,
+                [("ZRANGE", f"{keys}inflight", 0, -1), ("ZRANGE", f"{keys}workers", 0, -1)],
+            )
         )
-    )
-    busy = frozenset(filter(None, (_pod_of(lease.rpartition("-")[0]) for lease in leases)))
-    idle = [worker for worker in workers if _pod_of(worker) and _pod_of(worker) not in busy]
-    answers = await ask([("HGET", f"{keys}worker:{worker}", "idle") for worker in idle])
+        leases += held
+        workers[queue] = [worker for worker in present if _pod_of(worker)]
+    holders = [lease.rpartition("-")[0] for lease in leases]
+    busy = frozenset(filter(None, map(_pod_of, holders)))
     since: dict[str, int | None] = {}
-    for worker, answer in zip(idle, answers, strict=True):
-        pod = _pod_of(worker)
-        since[pod] = _later(since.get(pod, 0), _since(answer))
-    return Roster(busy, since, nameless=sum("@" not in lease for lease in leases))
+    for queue, present in workers.items():
+        idle = [worker for worker in present if _pod_of(worker) not in busy]
+        keys = queue_prefix(queue)
+        answers = await ask(queue, [("HGET", f"{keys}worker:{name}", "idle") for name in idle])
+        for worker, answer in zip(idle, answers, strict=True):
+            pod = _pod_of(worker)
+            since[pod] = _later(since.get(pod, 0), _since(answer))
+    everybody = (*holders, *(name for present in workers.values() for name in present))
+    return Roster(
+        busy,
+        since,
+        nameless=sum("@" not in lease for lease in leases),
+        strangers=frozenset(
+            filter(None, (_pod_of(name) for name in everybody if _mark_of(name) != ours))
+        ),
+    )
 
 
-async def retire(ask: Ask, queue: str, pods: Collection[str], ends: timedelta) -> frozenset[str]:
-    """Close the idle ones of `pods`, each with all its workers; return which were closed."""
-    keys = queue_prefix(queue)
+async def retire(
+    ask: Ask, queues: Sequence[str], pods: Collection[str], ends: timedelta
+) -> frozenset[str]:
+    """Close the idle ones of `pods`, each with all its workers; return which were closed.
+
+    One queue after the other: who has no job in a queue when it is closed there gets none there
+    any more, so who could be closed in the last one has no job at all.
+    """
     milliseconds = round(ends / timedelta(milliseconds=1))
-    keys_of_script = (f"{keys}inflight", f"{keys}retired")
-    (closed,) = await ask([("EVAL", _script(), 2, *keys_of_script, milliseconds, *pods)])
-    return frozenset(name.decode() for name in closed)
+    closed = frozenset(pods)
+    for queue in queues:
+        keys = queue_prefix(queue)
+        keys_of_script = (f"{keys}inflight", f"{keys}retired")
+        words: list[str | int] = [milliseconds, *sorted(closed)]
+        (answer,) = await ask(queue, [("EVAL", _script(), 2, *keys_of_script, *words)])
+        closed = frozenset(name.decode() for name in answer)
+        if not closed:
+            break
+    spared = frozenset(pods) - closed
+    if spared and len(queues) > 1:
+        await restore(ask, queues, spared)
+    return closed
 
 
-async def restore(ask: Ask, queue: str, pods: Iterable[str]) -> None:
+async def restore(ask: Ask, queues: Sequence[str], pods: Iterable[str]) -> None:
     """Call pods back."""
-    await ask([("ZREM", f"{queue_prefix(queue)}retired", *pods)])
+    names = tuple(pods)
+    for queue in queues:
+        await ask(queue, [("ZREM", f"{queue_prefix(queue)}retired", *names)])
 
 
 @cache
@@ -59,6 +95,12 @@ def _script() -> str:
 def _pod_of(worker: str) -> str:
     """Return the pod that a worker's id ends with; empty if it is in none, or does not say."""
     return worker.partition("@")[2]
+
+
+def _mark_of(worker: str) -> str:
+    """Return what a worker's id says of the queues it serves."""
+    _, plus, digest = worker.partition("@")[0].partition("+")
+    return plus + digest
 
 
 def _since(answer: bytes | None) -> int | None:

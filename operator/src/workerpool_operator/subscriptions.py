@@ -98,8 +98,10 @@ class Subscriptions:
         if source is not None:
             self._readers[source.endpoint][0].poke(source.queue)
 
-    async def ask(self, key: Key, commands: Sequence[Sequence[str | int]]) -> list[Any]:
-        """Return the answers of the pool's Redis to commands of the caller's own.
+    async def ask(
+        self, key: Key, queue: str, commands: Sequence[Sequence[str | int]]
+    ) -> list[Any]:
+        """Return the answers of the pool's Redis to commands of the caller's own about a queue.
 
         Raises:
             Unreadable: it cannot be asked now, or refuses.
@@ -107,7 +109,7 @@ class Subscriptions:
         source = self._sources.get(key)
         if source is None:
             raise Unreadable("The pool follows no queue now")
-        return await self._readers[source.endpoint][0].ask(source.queue, commands)
+        return await self._readers[source.endpoint][0].ask(queue, commands)
 
     def pass_on(
         self, source: _Source, reading: Backlog | Unreadable, *, told: float | None

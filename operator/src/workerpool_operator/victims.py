@@ -48,6 +48,8 @@ class Roster:
     """Pods whose workers are known: since when (ms) none of them had a job."""
     nameless: int = 0
     """Leases that do not say which pod holds them."""
+    strangers: frozenset[str] = frozenset()
+    """Pods whose workers serve other queues than those that were asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,13 @@ def plan(
 
     Replicas without a pod go first, and need nobody's leave.
     """
-    if _silent(pods, roster):
+    rolling = rolling or len({pod.owner for pod in pods}) > 1
+    odd = any(pod.name in roster.strangers for pod in pods)  # of an older template, or unreadable
+    if _silent(pods, roster) or (odd and not rolling):
         return Plan(0, blind=True)
     count = max(0, len(pods) - desired)
-    rolling = rolling or len({pod.owner for pod in pods}) > 1
     victims = _choose(pods, roster, count)
-    if rolling and len(victims) < len(pods):
+    if rolling and (odd or len(victims) < len(pods)):
         # Several ReplicaSets share the loss in a way of their own: only all or none is safe.
         return Plan(replicas, (), Reason.ROLLING_OUT, "a rollout is under way")
     target = min(replicas, max(desired, len(pods) - len(victims)))

@@ -9,9 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from image_worker.keys import keys_of
+from image_worker.keys import keys_of, served
 from image_worker.leases import Leases
 from image_worker.link import connect
+from image_worker.queues import Queues
 from image_worker.settings import RedisSettings
 from support.redis_stage import RedisStage
 from workerpool_operator import roster
@@ -20,15 +21,21 @@ from workerpool_operator.tracking import TrackingConnection
 from workerpool_operator.victims import Roster
 
 QUEUE = "queue:images"
+BOTH = [QUEUE, "queue:urgent"]
 RETIRED = "{queue:images}:retired"
 MINUTE = timedelta(minutes=1)
 RETIRER = ["+zrange", "+hget", "+eval", "+zadd", "+zrem", "+zremrangebyscore"]
 READER = ["+time", "+llen", "+zcard", "+zcount", "+hmget", "~*"]
 
 
-def leases_of(stage: RedisStage) -> Leases:
+def leases_of(stage: RedisStage, queue: str = QUEUE) -> Leases:
     settings = RedisSettings(stage.server.url, None, None, None)
-    return Leases(connect(settings, "test"), keys_of(QUEUE), timedelta(seconds=15))
+    return Leases(connect(settings, "test"), keys_of(queue), timedelta(seconds=15))
+
+
+def asking(connection: TrackingConnection) -> roster.Ask:
+    """Ask one server, whichever queue it is about."""
+    return lambda _, commands: connection.ask(commands)
 
 
 @pytest.fixture
@@ -55,7 +62,7 @@ async def test_it_is_known_who_is_at_work_and_who_is_idle_since_when(
     leases.claim("2@pod-a", "2@pod-a-0")
     leases.claim("3@pod-b", "3@pod-b-0")
     leases.claim("4@pod-b", "4@pod-b-0")
-    known = await roster.read(connection.ask, QUEUE)
+    known = await roster.read(asking(connection), [QUEUE])
     assert known.busy == {"pod-a"}
     assert known.idle_since.keys() == {"pod-b"}
     assert known.nameless == 0
@@ -65,7 +72,7 @@ async def test_it_is_known_who_is_at_work_and_who_is_idle_since_when(
 
 
 async def test_an_empty_queue_knows_nobody(connection: TrackingConnection) -> None:
-    assert await roster.read(connection.ask, QUEUE) == Roster()
+    assert await roster.read(asking(connection), [QUEUE]) == Roster()
 
 
 async def test_leases_and_workers_that_name_no_pod_are_counted_as_such(
@@ -73,9 +80,9 @@ async def test_leases_and_workers_that_name_no_pod_are_counted_as_such(
 ) -> None:
     stage.client.rpush(QUEUE, b"job")
     assert leases.claim("1", "1-0").lease
-    known = await roster.read(connection.ask, QUEUE)
+    known = await roster.read(asking(connection), [QUEUE])
     assert known == Roster(nameless=1)
-    assert await roster.retire(connection.ask, QUEUE, {"pod-a"}, MINUTE) == set()
+    assert await roster.retire(asking(connection), [QUEUE], {"pod-a"}, MINUTE) == set()
     assert not stage.client.exists(RETIRED)
 
 
@@ -85,8 +92,8 @@ async def test_workers_outside_of_pods_are_nobodys_obstacle(
     stage.client.rpush(QUEUE, b"job")
     assert leases.claim("1@", "1@-0").lease
     leases.claim("2@", "2@-0")
-    assert await roster.read(connection.ask, QUEUE) == Roster()
-    assert await roster.retire(connection.ask, QUEUE, {"pod-a"}, MINUTE) == {"pod-a"}
+    assert await roster.read(asking(connection), [QUEUE]) == Roster()
+    assert await roster.retire(asking(connection), [QUEUE], {"pod-a"}, MINUTE) == {"pod-a"}
     assert leases.claim("2@", "2@-0").retired_for is None
 
 
@@ -95,7 +102,9 @@ async def test_idle_pods_are_closed_and_busy_ones_are_not(
 ) -> None:
     stage.client.rpush(QUEUE, b"first", b"second")
     assert leases.claim("1@pod-a", "1@pod-a-0").lease
-    closed = await roster.retire(connection.ask, QUEUE, {"pod-a", "pod-b", "pod-new"}, MINUTE)
+    closed = await roster.retire(
+        asking(connection), [QUEUE], {"pod-a", "pod-b", "pod-new"}, MINUTE
+    )
     assert closed == {"pod-b", "pod-new"}
     assert leases.claim("2@pod-b", "2@pod-b-0").retired_for
     assert leases.claim("9@pod-new", "9@pod-new-0").retired_for, "also one that starts later"
@@ -107,17 +116,17 @@ async def test_a_pod_whose_job_is_done_but_not_acknowledged_is_at_work(
 ) -> None:
     stage.client.rpush(QUEUE, b"first")
     assert leases.claim("1@pod-a", "1@pod-a-0").lease
-    assert await roster.retire(connection.ask, QUEUE, {"pod-a"}, MINUTE) == set()
+    assert await roster.retire(asking(connection), [QUEUE], {"pod-a"}, MINUTE) == set()
     assert leases.leave("1@pod-a", finished=("1@pod-a-0", 1))
-    assert await roster.retire(connection.ask, QUEUE, {"pod-a"}, MINUTE) == {"pod-a"}
+    assert await roster.retire(asking(connection), [QUEUE], {"pod-a"}, MINUTE) == {"pod-a"}
 
 
 async def test_restored_pods_work_again_and_the_others_do_not(
     stage: RedisStage, leases: Leases, connection: TrackingConnection
 ) -> None:
     stage.client.rpush(QUEUE, b"first")
-    await roster.retire(connection.ask, QUEUE, {"pod-a", "pod-b"}, MINUTE)
-    await roster.restore(connection.ask, QUEUE, {"pod-b"})
+    await roster.retire(asking(connection), [QUEUE], {"pod-a", "pod-b"}, MINUTE)
+    await roster.restore(asking(connection), [QUEUE], {"pod-b"})
     assert leases.claim("1@pod-a", "1@pod-a-0").retired_for
     assert leases.claim("2@pod-b", "2@pod-b-0").lease
 
@@ -126,11 +135,11 @@ async def test_a_mark_ends_by_itself_and_is_cleared_away_by_the_next(
     stage: RedisStage, leases: Leases, connection: TrackingConnection
 ) -> None:
     stage.client.rpush(QUEUE, b"first")
-    await roster.retire(connection.ask, QUEUE, {"pod-a"}, timedelta(milliseconds=1))
+    await roster.retire(asking(connection), [QUEUE], {"pod-a"}, timedelta(milliseconds=1))
     deadline = time.monotonic() + 30
     while leases.claim("1@pod-a", "1@pod-a-0").retired_for:
         assert time.monotonic() < deadline, "the mark outlives its time"
-    await roster.retire(connection.ask, QUEUE, {"pod-b"}, MINUTE)
+    await roster.retire(asking(connection), [QUEUE], {"pod-b"}, MINUTE)
     assert stage.client.zrange(RETIRED, 0, -1) == [b"pod-b"]
 
 
@@ -139,7 +148,7 @@ async def test_a_full_redis_lets_pods_go(
 ) -> None:
     stage.client.config_set("maxmemory", 1)
     try:
-        assert await roster.retire(connection.ask, QUEUE, {"pod-a"}, MINUTE) == {"pod-a"}
+        assert await roster.retire(asking(connection), [QUEUE], {"pod-a"}, MINUTE) == {"pod-a"}
     finally:
         stage.client.config_set("maxmemory", 0)
 
@@ -151,17 +160,63 @@ async def test_the_documented_rights_are_enough_and_without_them_it_is_said(
     stage.user("retirer", "x", [*READER, *RETIRER])
     connection = stage.connection(username="retirer", password="x")  # noqa: S106
     await connection.open(lambda _: None)
-    await roster.read(connection.ask, QUEUE)
-    assert await roster.retire(connection.ask, QUEUE, {"pod-a"}, MINUTE) == {"pod-a"}
-    await roster.restore(connection.ask, QUEUE, {"pod-a"})
+    await roster.read(asking(connection), [QUEUE])
+    assert await roster.retire(asking(connection), [QUEUE], {"pod-a"}, MINUTE) == {"pod-a"}
+    await roster.restore(asking(connection), [QUEUE], {"pod-a"})
     await connection.close()
 
     connection = stage.connection(username="reader", password="x")  # noqa: S106
     await connection.open(lambda _: None)
     with pytest.raises(Unreadable, match=r"docs/protocol\.md") as caught:
-        await roster.retire(connection.ask, QUEUE, {"pod-a"}, MINUTE)
+        await roster.retire(asking(connection), [QUEUE], {"pod-a"}, MINUTE)
     assert caught.value.reason == "PermissionDenied"
     await connection.close()
+
+
+@pytest.fixture
+def both(stage: RedisStage) -> Iterator[Queues]:
+    """What a worker of two queues speaks to."""
+    made = Queues([(leases_of(stage, queue), 1) for queue in BOTH])
+    yield made
+    made.close()
+
+
+async def test_a_pod_with_a_job_of_any_of_its_queues_is_at_work(
+    stage: RedisStage, both: Queues, connection: TrackingConnection
+) -> None:
+    one, two = (f"{number}{served(BOTH)}@pod-{number}" for number in "12")
+    stage.client.rpush(BOTH[1], b"job")
+    claim = both.claim(one, "")
+    assert claim.lease
+    ask = asking(connection)
+    assert (await roster.read(ask, BOTH)).busy == {"pod-1"}
+    assert await roster.retire(ask, BOTH, {"pod-1", "pod-2"}, MINUTE) == {"pod-2"}
+    assert stage.client.zrange(RETIRED, 0, -1) == [b"pod-2"], "pod-1 was called back there"
+    stage.client.rpush(BOTH[0], b"job")
+    stage.client.rpush(BOTH[1], b"job")
+    assert both.claim(two, "").retired_for, "closed in both"
+    await roster.restore(ask, BOTH, {"pod-2"})
+    assert both.claim(two, "").lease
+
+
+async def test_a_pod_of_several_queues_is_idle_since_it_is_in_all_of_them(
+    stage: RedisStage, both: Queues, connection: TrackingConnection
+) -> None:
+    worker = f"1{served(BOTH)}@pod-a"
+    both.claim(worker, "")
+    times = [stage.client.hget(f"{{{queue}}}:worker:{worker}", "idle") for queue in BOTH]
+    latest = max(int((text or b"").split()[1]) for text in times)
+    known = await roster.read(asking(connection), BOTH)
+    assert known.idle_since == {"pod-a": latest}
+    assert not known.strangers
+
+
+async def test_workers_of_other_queues_than_one_asks_are_strangers(
+    both: Queues, connection: TrackingConnection
+) -> None:
+    both.claim(f"1{served(BOTH)}@pod-a", "")
+    for asked in ([QUEUE], [QUEUE, "queue:third"]):
+        assert (await roster.read(asking(connection), asked)).strangers == {"pod-a"}
 
 
 async def test_questions_of_one_connection_may_meet(
@@ -216,12 +271,12 @@ async def test_no_pod_is_ever_closed_and_at_work(
         deadline = time.monotonic() + 60
         while closings < 200 or min(granted) < 20:
             assert time.monotonic() < deadline, f"{closings} closings, {granted} jobs"
-            closed = await roster.retire(connection.ask, QUEUE, pods, MINUTE)
+            closed = await roster.retire(asking(connection), [QUEUE], pods, MINUTE)
             closings += len(closed)
             leases, marks = look(keys=["{queue:images}:inflight", RETIRED])
             working = {lease.decode().partition("@")[2].rpartition("-")[0] for lease in leases}
             assert not working & {mark.decode() for mark in marks}
             assert closed == {mark.decode() for mark in marks}
             if closed:
-                await roster.restore(connection.ask, QUEUE, closed)
+                await roster.restore(asking(connection), [QUEUE], closed)
             stage.client.rpush(QUEUE, b"job", b"job")  # too few for all: some are idle

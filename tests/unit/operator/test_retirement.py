@@ -7,9 +7,9 @@ from random import Random
 import pytest
 
 from support.retirement_world import Mischief, Operator, World
+from workerpool_operator.closing import CLOSED, PATIENCE_SECONDS, SEEN_SECONDS
 from workerpool_operator.errors import ApplyFailed, Forbidden, Unreadable
 from workerpool_operator.model import Reason
-from workerpool_operator.retirement import CLOSED, PATIENCE_SECONDS, SEEN_SECONDS
 
 pytestmark = pytest.mark.looptime
 

@@ -118,11 +118,29 @@ def test_during_a_rollout_all_go_or_none() -> None:
         Roster(),
         roster({"another-pools": 1}),
         roster({"pod-0": 1}, nameless=1),
+        replace(roster({"pod-0": 1, "pod-1": 1}), strangers=frozenset({"pod-1"})),
     ],
-    ids=["no leases at all", "others alone report", "a lease of nobody knows whom"],
+    ids=[
+        "no leases at all",
+        "others alone report",
+        "a lease of nobody knows whom",
+        "a pod that serves queues which were not asked",
+    ],
 )
 def test_workers_that_do_not_report_leave_no_choice(known: Roster) -> None:
     assert went_down(pods(3), known, 1).blind
+
+
+def test_pods_of_another_pool_may_serve_what_they_like() -> None:
+    known = replace(roster({"pod-0": 1, "pod-1": 1}), strangers=frozenset({"another-pools"}))
+    assert names(went_down(pods(2), known, 1).victims) == ["pod-0"]
+
+
+def test_while_the_queues_of_a_template_change_nobody_goes() -> None:
+    idle = roster({"pod-0": 1, "pod-1": 1, "pod-2": 1})
+    known = replace(idle, strangers=frozenset({"pod-2"}))
+    found = went_down(pods(3), known, 0, rolling=True)
+    assert (found.target, found.reason, found.blind) == (3, Reason.ROLLING_OUT, False)
 
 
 def test_pods_that_nobody_knows_because_they_only_start_are_no_foreign_image() -> None:

@@ -1,6 +1,6 @@
 """The operator's way down, in a fleet: only idle pods go."""
 
-import workerpool_operator.retirement as operators
+import workerpool_operator.closing as operators
 import workerpool_simulator.retirement as modelled
 from workerpool_simulator.fleet import Fleet
 from workerpool_simulator.retirement import Retirement

@@ -4,11 +4,14 @@ Pure.  `docs/protocol.md` is its specification.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from hashlib import sha256
 
 from image_worker.errors import ConfigError
 
 MAX_LIST_CHARACTERS = 512
+MARK_DIGITS = 8
 _TAGGED = re.compile(r"[^{}]*\{[^{}]+\}[^{}]*")
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f]")
 
@@ -68,3 +71,14 @@ def keys_of(list_name: str) -> Keys:
         "a list's name with a } needs exactly one hash tag with something in it, "
         "like q:{eu}:images; rename the list"
     )
+
+
+def served(lists: Collection[str]) -> str:
+    """Return the mark of these lists in a worker's id: empty if it is one alone.
+
+    None of several queues knows by itself when their worker is idle: who looks after its pod must
+    ask them all, and finds out by this whether those are the ones it knows of.
+    """
+    if len(lists) == 1:
+        return ""
+    return "+" + sha256("\n".join(sorted(lists)).encode()).hexdigest()[:MARK_DIGITS]

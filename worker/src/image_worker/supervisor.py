@@ -14,6 +14,7 @@ from image_worker.endpoints import Server
 from image_worker.evidence import Witness
 from image_worker.heart import Heart
 from image_worker.keeper import CHILD_COMMAND, Keeper
+from image_worker.keys import served
 from image_worker.leases import Leases
 from image_worker.link import Link, connect
 from image_worker.lossy import AtMostOnce
@@ -206,11 +207,9 @@ class Supervisor:
         )
 
     def _place(self) -> str:
-        """Return what a worker's id ends with: by it, a queue knows which pods are at work.
-
-        One who serves several queues leaves it out: none of them alone knows when it is idle.
-        """
-        return "" if len(self._settings.queues) > 1 else f"@{self._settings.origin.pod or ''}"
+        """Return what a worker's id ends with: by it, a queue knows which pods are at work."""
+        lists = [queue.keys.list for queue in self._settings.queues]
+        return f"{served(lists)}@{self._settings.origin.pod or ''}"
 
     def _describe(self, worker: Worker) -> dict[str, str]:
         """Say what a worker's record in Redis shall hold."""
