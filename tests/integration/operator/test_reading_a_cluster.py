@@ -72,7 +72,7 @@ def queues(cluster: RedisCluster) -> list[str]:
 
 
 @asynccontextmanager
-async def reading(ears: Ears, url: str, *queues: str) -> AsyncIterator[None]:
+async def reading(ears: Ears, url: str, *queues: str) -> AsyncIterator[QueueReader]:
     async def credentials(_: Endpoint) -> Credentials:
         return Credentials()
 
@@ -81,7 +81,7 @@ async def reading(ears: Ears, url: str, *queues: str) -> AsyncIterator[None]:
         reader.add(queue)
     task = asyncio.create_task(reader.run())
     try:
-        yield
+        yield reader
     finally:
         assert not task.done(), f"a reader never ends by itself: {task!r}"
         task.cancel()
@@ -120,6 +120,24 @@ async def test_a_queue_whose_slot_moves_is_read_where_it_went(
             await asyncio.to_thread(client.nodes_manager.initialize)
             waiting = await asyncio.to_thread(client.rpush, QUEUE, "next")
             await ears.until_waiting(QUEUE, waiting)
+
+
+async def test_what_is_asked_about_a_queue_that_nobody_reads_is_answered_by_its_node(
+    cluster: RedisCluster,
+    client: Any,  # noqa: ANN401
+    queues: list[str],
+) -> None:
+    """A pod may serve more queues than the one its pool is scaled on."""
+    ears = Ears()
+    home, *others = queues
+    async with reading(ears, cluster.owner(home).url, home) as reader:
+        await ears.until_waiting(home, 0)
+        for queue in others:
+            await asyncio.to_thread(client.rpush, queue, "job")
+            assert await reader.ask(queue, [("LLEN", queue), ("LLEN", queue)]) == [1, 1]
+        await asyncio.to_thread(client.rpush, home, "job")
+        await ears.until_waiting(home, 1)
+        assert set(ears.latest) == {home}
 
 
 async def test_a_node_that_is_away_hides_its_own_queues_only(queues: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from image_worker.errors import QueueUnavailable
-from image_worker.keys import keys_of
+from image_worker.keys import keys_of, served
 from image_worker.leases import NOTHING_FINISHED, Leases
 from image_worker.link import connect
 from image_worker.queues import Queues
@@ -223,6 +223,18 @@ def test_a_worker_does_the_jobs_of_all_its_queues_and_leaves_them_clean(
     for queue in (urgent, calm):
         assert queue.members("workers") == {}
         assert queue.jobs == 0
+
+
+def test_a_worker_names_its_pod_and_its_queues_in_each_of_them(
+    server: RedisServer, urgent: QueueState, calm: QueueState, tmp_path: Path
+) -> None:
+    with worker_at(server.url, tmp_path, pod="pod-a") as supervisor:
+        supervisor.await_ready()
+        for queue in (urgent, calm):
+            eventually(lambda: queue.members("workers"), "a worker that waits")  # noqa: B023
+            (worker,) = queue.members("workers")
+            assert worker.endswith(f"{served([CALM, URGENT])}@pod-a")
+        assert supervisor.terminate() == 0
 
 
 def test_sigterm_finishes_the_running_job_of_any_queue(
