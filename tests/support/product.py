@@ -27,7 +27,6 @@ CLAIM = "photos"
 THUMBNAIL_PIXELS = 256
 LEASE_SECONDS = 3
 """In place of 15: how long these tests wait for the jobs of a worker that fell silent."""
-JOB_TIMEOUT_SECONDS = 20
 OURS = "workerpool.dev/test"
 """Label of every namespace made here: what an interrupted run left is found by it."""
 
@@ -172,9 +171,6 @@ class PhotoPool:
             "maxReplicas": 4,
             "scaleDown": {"stabilizationSeconds": 3},
             "cpu": {"policy": "Shared", "request": "1m"},
-            # A pod that is told to end in the instant it starts may miss it, and stays for its
-            # grace period, which follows from this.
-            "job": {"timeoutSeconds": JOB_TIMEOUT_SECONDS},
             "template": {"spec": {"containers": [worker], "volumes": [volume]}},
         }
         return {

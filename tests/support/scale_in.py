@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from support.kubectl import CommandFailed, Document
-from support.product import LEASE_SECONDS, POOL, PhotoPool
+from support.product import POOL, PhotoPool
 from support.waiting import eventually
 
 PLAN = "plan"
@@ -26,7 +26,6 @@ def template() -> Document:
     worker = {
         "name": "worker",
         "command": ["env", "--block-signal=TERM", "sh", "-c", run],  # as the image does
-        "env": [{"name": "WORKERPOOL_LEASE_SECONDS", "value": str(LEASE_SECONDS)}],
         "volumeMounts": [
             {"name": "photos", "mountPath": "/photos"},
             {"name": PLAN, "mountPath": "/plan"},
@@ -156,6 +155,7 @@ class Load:
             "scale_ins": self.scale_ins(),
             "pods": len(self.lived()),
             "interrupted": len(self.interrupted()),
+            "crashed": self.pool.counters().stats.get("crashed", 0),
             "deeds": {deed: self.deeds.count(deed) for deed in sorted(set(self.deeds))},
         }
 
