@@ -77,7 +77,7 @@ class Load:
         self.pool.await_done(self.pushed, seconds=seconds)
 
     def await_most_done(self, *, seconds: float) -> None:
-        """Wait until a random part of what was pushed is left."""
+        """Wait until a random part of what was pushed is left; now and then, no longer."""
         left = self.chance.randrange(3)
         eventually(
             lambda: self.pool.counters().remaining <= left,
@@ -85,12 +85,21 @@ class Load:
             seconds=seconds,
             every=0.1,
         )
+        if self.chance.randrange(6):  # else load returns on the way down
+            eventually(
+                lambda: self.pool.replicas() <= left,
+                self.pool.story,
+                seconds=seconds,
+                every=1.0,
+            )
 
     # --- what others do
 
     def deed(self) -> None:
         """End a pod as somebody else would, or all of them."""
-        deed = self.chance.choice((self._delete, self._evict, self._roll))
+        # A rollout holds every scale-in until it is over: not too often.
+        deck = (self._delete, self._roll, self._evict, self._delete, self._evict)
+        deed = deck[len(self.deeds) % len(deck)]
         pods = [str(pod["metadata"]["name"]) for pod in self.pool.pods()]
         if pods:
             self.deeds.append(deed.__name__.strip("_"))
