@@ -59,7 +59,7 @@ class Process:
 
 
 def processes(container_id: str) -> list[Process]:
-    """Return a container's processes, the first of them its process 1.
+    """Return a container's processes, the first of them the one that it began with.
 
     `container_id` as a pod's status has it: `containerd://…`.
     """
