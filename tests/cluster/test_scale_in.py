@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -48,11 +49,11 @@ def test_no_scale_in_interrupts_a_job(load: Load, keep: Keep) -> None:
         if cycle % 2:
             load.deed()
         load.await_most_done(seconds=PATIENCE_SECONDS)
+        keep("scale_in.json", json.dumps(_figures(load, cycle + 1, began)))
     load.await_done(seconds=PATIENCE_SECONDS)
     load.pool.await_zero(seconds=PATIENCE_SECONDS)
 
-    seconds = round(time.monotonic() - began)
-    figures = {"cycles": CYCLES, "seed": SEED, "seconds": seconds, **load.account()}
+    figures = _figures(load, CYCLES, began)
     keep("scale_in.json", json.dumps(figures))
     assert load.interrupted() == []
     assert figures["crashed"] == 0, "whoever was told to go finished its job or handed it back"
@@ -76,6 +77,11 @@ def test_without_retirement_the_same_load_is_interrupted(
     assert load.interrupted()
     counters = load.pool.counters()
     assert (counters.done, counters.remaining, counters.dead) == (load.pushed, 0, 0)
+
+
+def _figures(load: Load, cycles: int, began: float) -> dict[str, Any]:
+    seconds = round(time.monotonic() - began)
+    return {"cycles": cycles, "seed": SEED, "seconds": seconds, **load.account()}
 
 
 @contextmanager
