@@ -14,6 +14,10 @@ from support.context import Context
 DRIP_SECONDS = 0.05
 STOP_SECONDS = 0.005
 """How often it looks whether it is to stop: tests wait for that at the end of each."""
+REFUSAL = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>SignatureDoesNotMatch</Code><Message>Check your &#34;key&#34;.</Message></Error>
+"""
+"""What an S3 server says of a wrong secret, here in the bucket `refused`."""
 
 
 class WebServer(Context):
@@ -69,17 +73,15 @@ class WebServer(Context):
     def answer(self, ask: BaseHTTPRequestHandler) -> None:
         what, _, rest = ask.path.lstrip("/").partition("/")
         match what:
-            case "to":
+            case "to" | "loop":
                 ask.send_response(302)
-                ask.send_header("Location", rest)
-                ask.end_headers()
-            case "loop":
-                ask.send_response(302)
-                ask.send_header("Location", "/loop")
+                ask.send_header("Location", rest or "/loop")
                 ask.end_headers()
             case "status":
                 ask.send_response(int(rest))
                 ask.end_headers()
+            case "refused":
+                self._body(ask, REFUSAL, claimed=len(REFUSAL), status=403)
             case "claims":
                 self._body(ask, b"x" * 10, claimed=int(rest))
             case "endless":
@@ -102,8 +104,10 @@ class WebServer(Context):
         while not self.closing.wait(DRIP_SECONDS):
             ask.wfile.write(b"x")
 
-    def _body(self, ask: BaseHTTPRequestHandler, body: bytes, *, claimed: int) -> None:
-        ask.send_response(200)
+    def _body(
+        self, ask: BaseHTTPRequestHandler, body: bytes, *, claimed: int, status: int = 200
+    ) -> None:
+        ask.send_response(status)
         ask.send_header("Content-Length", str(claimed))
         ask.end_headers()
         ask.wfile.write(body)

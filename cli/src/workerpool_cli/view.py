@@ -108,11 +108,11 @@ def _counts(status: Status, console: Console) -> list[str]:
     next_retry = snapshot.next_retry_ms
     rows = [
         ("waiting", snapshot.waiting, ""),
-        ("due", snapshot.due, "failed before, to be tried again now" if snapshot.due else ""),
+        ("due", snapshot.due, "their time has come" if snapshot.due else ""),
         (
             "scheduled",
             snapshot.scheduled,
-            f"failed before, the next one due in {age(next_retry - snapshot.now_ms)}"
+            f"failed before, or for later; the next one due in {age(next_retry - snapshot.now_ms)}"
             if snapshot.scheduled and not snapshot.due and next_retry is not None
             else "",
         ),

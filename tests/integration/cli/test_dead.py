@@ -32,7 +32,9 @@ def test_a_list_tells_which_and_why(tool: Tool) -> None:
     assert head.split() == ["ID", "DIED", "REASON", "ATTEMPTS", "CRASHES", "WHY", "JOB"]
     assert [row.split()[0] for row in rows] == ["worker-5", "worker-3"]
     assert rows[0].endswith('{"filename": "2026/5.jpg"}')
-    assert "2 of 6 dead letters shown" in done.stderr
+    assert "2 of 6 dead letters shown (--limit)" in done.stderr
+    done = tool.run("dead", "list", "--reason", "Unheard")
+    assert "0 of 6 dead letters shown (the others do not match)" in done.stderr
 
 
 @pytest.mark.usefixtures("buried")

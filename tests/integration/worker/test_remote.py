@@ -6,11 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
 
 import pytest
 from PIL import Image
 
+from image_worker.buckets import fetch, opened
+from image_worker.errors import TransientFailure
+from image_worker.places import Bucket
 from support.buckets import CREDENTIALS, REGION, BucketServer
 from support.photos import Photo
 from support.queue_state import QueueState
@@ -125,6 +129,17 @@ def test_a_server_that_is_away_is_worth_a_retry(
         queue.push('{"filename": "a.jpg"}')
         done(queue, 1)
     assert reasons(queue) == ["Storage"]
+
+
+def test_a_wrong_secret_is_told_in_the_servers_own_words() -> None:
+    with WebServer() as web:
+        bucket = opened(Bucket("refused", ""), f"http://{web.host}", timedelta(seconds=30))
+        with pytest.raises(
+            TransientFailure, match=r"SignatureDoesNotMatch: Check your \"key\"\."
+        ) as told:
+            fetch(bucket, PurePosixPath("a.jpg"), io.BytesIO(), max_bytes=1_000)
+    assert told.value.reason == "Storage"
+    assert web.host not in told.value.sentence
 
 
 def test_who_decodes_has_no_credential_and_who_has_them_dies_with_it(

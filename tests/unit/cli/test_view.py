@@ -41,7 +41,7 @@ def test_a_person_sees_the_queue_and_who_works_on_what() -> None:
         "queue:images  redis://redis:6379/0",
         "  waiting    1,204",
         "  due            0",
-        "  scheduled      3  failed before, the next one due in 12s",
+        "  scheduled      3  failed before, or for later; the next one due in 12s",
         "  in flight      2  1 of them with workers that fell silent",
         "  dead           4  see `workerpool dead list`",
         "  done          10  0.50 s each on average",

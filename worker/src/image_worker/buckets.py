@@ -5,6 +5,8 @@ Credentials come from the environment that the library reads by itself (AWS_ACCE
 The library is an extra: it is loaded when the first bucket is.
 """
 
+import html
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,6 +31,8 @@ CONTENT_TYPES = {
     ".avif": "image/avif",
     ".json": "application/json",
 }
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+SERVERS_WORDS = re.compile(r"<Code>([A-Za-z]{1,100})</Code>\s*<Message>([^<]{0,300})")
 
 
 def refuse_without_library(*places: Place) -> None:
@@ -95,5 +99,11 @@ def _translated(path: PurePosixPath) -> Iterator[None]:
         raise
     except Exception as error:
         # The library's own errors are many; each of them is the world's fault and not the job's.
-        first = str(error).partition("\n")[0][:300]
-        raise TransientFailure("Storage", f"{path}: {first}") from error
+        raise TransientFailure("Storage", f"{path}: {_said(str(error))}") from error
+
+
+def _said(words: str) -> str:
+    """Prefer the server's words: its library calls a wrong secret a missing right."""
+    if answer := SERVERS_WORDS.search(words):
+        return f"the server says {answer[1]}: {html.unescape(answer[2])}"
+    return words.partition("\n")[0][:300]

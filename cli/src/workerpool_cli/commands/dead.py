@@ -106,7 +106,8 @@ def list_letters(options: argparse.Namespace, world: World) -> Exit:
         return Exit.OK
     _say_table(found, now, world)
     if len(found) < total:
-        world.console.note(f"{len(found):,} of {count(total, 'dead letter')} shown (--limit)")
+        why = "--limit" if len(found) == selection.limit else "the others do not match"
+        world.console.note(f"{len(found):,} of {count(total, 'dead letter')} shown ({why})")
     elif not total:
         world.console.note("no dead letters")
     return Exit.OK

@@ -21,8 +21,8 @@ Show a queue: what waits, what is in flight, who works, what became of jobs so f
 With POOL, the WorkerPool too: replicas, what the operator decided and why, its conditions.
 
   waiting    in the list: nobody has claimed it
-  due        failed before; its next attempt may start now
-  scheduled  failed before; its next attempt comes later
+  due        failed before, or was for later (notBefore); it may start now
+  scheduled  failed before, or is for later; its time comes
   in flight  claimed by a worker and not finished
   dead       given up: kept with its reason (workerpool dead)
   done, failed, crashed count since the queue exists; failed and crashed are attempts, not jobs"""
