@@ -40,12 +40,18 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
             time.sleep(SLOW_SECONDS)
         case "fail":
             return wire.Failed("Planned", "as planned")
-        case "noop" | "sleep":
-            time.sleep(float(mark or 0))
-            return wire.Done(payload["filename"], 0, 1, 1, 1)
+        case "noop":
+            return _nothing(payload)
+        case "sleep":
+            time.sleep(float(mark))
+            return _nothing(payload)
         case _:
             pass
     return child.process(raw, images)
+
+
+def _nothing(payload: dict[str, str]) -> wire.Done:
+    return wire.Done(payload["filename"], 0, 1, 1, 1)
 
 
 def main() -> None:
