@@ -40,18 +40,17 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
             time.sleep(SLOW_SECONDS)
         case "fail":
             return wire.Failed("Planned", "as planned")
-        case "noop":
-            return _nothing(payload)
-        case "sleep":
-            time.sleep(float(mark))
-            return _nothing(payload)
+        case "noop" | "sleep":
+            return _idled(payload["filename"], mark)
         case _:
             pass
     return child.process(raw, images)
 
 
-def _nothing(payload: dict[str, str]) -> wire.Done:
-    return wire.Done(payload["filename"], 0, 1, 1, 1)
+def _idled(filename: str, seconds: str) -> wire.Done:
+    if seconds:  # to sleep for no time gives the core away all the same
+        time.sleep(float(seconds))
+    return wire.Done(filename, 0, 1, 1, 1)
 
 
 def main() -> None:

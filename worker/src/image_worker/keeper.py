@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import socket
-import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
-from image_worker import cores, wire
+from image_worker import cores, patience, wire
 from image_worker.backoff import Backoff
 
 CHILD_COMMAND = (sys.executable, "-m", "image_worker.child")
@@ -69,9 +68,7 @@ class _Child:
     def allow(self, seconds: float) -> None:
         """Wait so long for each read and write, at most."""
         if seconds != self._allowed:  # it is the same for every job, and costs a system call
-            # The kernel's own timeouts: those of Python ask poll() before each read and write.
-            for limit in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-                self.stream.setsockopt(socket.SOL_SOCKET, limit, _timeval(seconds))
+            patience.allow(self.stream, seconds)
             self._allowed = seconds
 
     def kill(self) -> None:
@@ -287,11 +284,6 @@ def describe(exit_code: int) -> str:
         return f"was killed by {signal.Signals(-exit_code).name}"
     except ValueError:
         return f"was killed by signal {-exit_code}"
-
-
-def _timeval(seconds: float) -> bytes:
-    whole = int(seconds)
-    return struct.pack("@ll", whole, int((seconds - whole) * 1e6))
 
 
 def _hang_up(stream: socket.socket) -> None:

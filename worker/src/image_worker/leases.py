@@ -14,7 +14,8 @@ from typing import Any
 
 from image_worker.errors import QueueUnavailable
 from image_worker.keys import Keys
-from image_worker.link import ANSWER_WITHIN, Link, Script, Word, answered
+from image_worker.link import ANSWER_WITHIN, Link, Script, answered
+from image_worker.resp import Word
 
 BLOCK_LONGEST = timedelta(seconds=2)
 """How long one BLMOVE waits: also how late a drain or another's retry may be noticed.

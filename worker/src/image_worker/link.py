@@ -7,8 +7,9 @@ starts afresh (after a failover, even with another server).  It knows nothing of
 """
 
 import select
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import socket
+import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -17,11 +18,12 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionInterface, parse_url
-from redis.exceptions import AskError, MovedError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from image_worker import patience
 from image_worker.errors import QueueUnavailable
+from image_worker.resp import Refused, Replies, Word, bulks, packed
 from image_worker.settings import RedisSettings, Sentinels
 
 ANSWER_WITHIN = timedelta(seconds=5)
@@ -29,7 +31,7 @@ ANSWER_WITHIN = timedelta(seconds=5)
 SENTINEL_WITHIN = timedelta(seconds=1)
 MOST_REDIRECTIONS = 5
 """Nodes that a Cluster may send us to before an answer; more is a Cluster at odds with itself."""
-Word = str | int | bytes
+REDIRECTIONS = frozenset({"MOVED", "ASK"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,95 +52,162 @@ class Link:
         self._options = address | _options(settings, name)
         self._kind: type[ConnectionInterface] = self._options.pop("connection_class", Connection)
         self._sentinels = settings.sentinels
-        self._connection: ConnectionInterface | None = None
+        self._line: _Line | None = None
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Word]) -> Any:  # noqa: ANN401
-        """Run a script by its digest, or in full on a server that does not know it yet."""
+    def run(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Sequence[Word],
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run a script by its digest, or in full on a server that does not know it yet.
+
+        `meanwhile` is done while Redis is at it.
+        """
         keys = tuple(keys)
-        tail = b"".join(map(_bulk, arguments))
         count = 3 + len(keys) + len(arguments)
+        request = b"*%d\r\n%b%b" % (count, _head(script, keys), bulks(arguments))
         try:
-            (reply,) = self._exchange(b"*%d\r\n%b%b" % (count, _head(script, keys), tail))
-        except redis.exceptions.NoScriptError:
+            (reply,) = self._exchange((request,), meanwhile)
+        except Refused:  # NOSCRIPT
             (reply,) = self.call(("EVAL", script.source, len(keys), *keys, *arguments))
         return reply
 
     def call(self, *requests: Sequence[Word]) -> list[Any]:
         """Send requests in one write, and return their replies."""
-        return self._exchange(*map(_packed, requests))
+        return self._exchange([packed(request) for request in requests])
 
     def begin(self, request: Sequence[Word]) -> None:
         """Send a request whose reply may take its time; `end` before any other call."""
-        with self._trouble():
-            if self._connection is None:
-                self._connection = self._connected()
-            self._connection.send_packed_command([_packed(request)])  # type: ignore[no-untyped-call]
+        try:
+            self._connected().send((packed(request),))
+        except (redis.RedisError, OSError) as error:
+            raise self._given_up(error) from error
 
     def end(self) -> Any:  # noqa: ANN401
         """Return the reply to what was begun."""
-        with self._trouble():
-            assert self._connection is not None  # noqa: S101  it was begun
-            return self._connection.read_response(disable_decoding=True)
+        try:
+            return self._connected().reply()
+        except (Refused, OSError) as error:
+            raise self._given_up(error) from error
 
     def fileno(self) -> int:
         """Return the connection's socket, for `select`; only between `begin` and `end`."""
-        # redis-py has no public name for it.
-        socket: Any = self._connection._sock  # type: ignore[union-attr]  # noqa: SLF001
-        return int(socket.fileno())
+        return self._connected().fileno()
 
     def close(self) -> None:
         """Drop the connection."""
-        if self._connection is not None:
-            self._connection.disconnect()  # type: ignore[no-untyped-call]
-            self._connection = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
-    def _exchange(self, *packed: bytes) -> list[Any]:
-        with self._trouble():
-            if self._connection is None:
-                self._connection = self._connected()
-            try:
-                return _answers(self._connection, packed)
-            except AskError as elsewhere:
-                return self._redirected(elsewhere, packed)
-
-    @contextmanager
-    def _trouble(self) -> Iterator[None]:
+    def _exchange(
+        self, requests: Sequence[bytes], meanwhile: Callable[[], None] | None = None
+    ) -> list[Any]:
+        """Send requests in one write and read their replies; raises Refused for NOSCRIPT alone."""
         try:
-            yield
-        except redis.exceptions.NoScriptError:
-            raise  # no trouble: the connection is in step, and the next word is EVAL
-        except (redis.RedisError, OSError) as error:
-            self.close()
-            raise QueueUnavailable(_code(error), str(error)) from error
+            line = self._line or self._connected()
+            line.send(requests)
+            if meanwhile is not None:
+                meanwhile()
+            try:
+                return [line.reply() for _ in requests]
+            except Refused as refusal:
+                if refusal.code not in REDIRECTIONS:
+                    raise
+                return self._redirected(refusal, requests)
+        except (Refused, redis.RedisError, OSError) as error:
+            if isinstance(error, Refused) and error.code == "NOSCRIPT":
+                raise  # no trouble: the connection is in step, and the next word is EVAL
+            raise self._given_up(error) from error
+        except BaseException:
+            self.close()  # a reply may still be on its way, and would be taken for the next one
+            raise
 
-    def _redirected(self, elsewhere: AskError, packed: Sequence[bytes]) -> list[Any]:
+    def _redirected(self, refusal: Refused, requests: Sequence[bytes]) -> list[Any]:
         """Ask whom a node of a Cluster names; it has not executed what it redirects.
 
         `MOVED` is for good.  `ASK` is for this once: the slot is on its way, and with it our keys.
         """
         for _ in range(MOST_REDIRECTIONS):
-            asking = not isinstance(elsewhere, MovedError)
+            asking = refusal.code == "ASK"
+            host, _, port = str(refusal).rpartition(" ")[2].rpartition(":")
             # A node that knows no name of its own names only a port: that of the host we asked.
-            host = elsewhere.host or getattr(self._connection, "host", "")
+            node = (host or self._connected().host, int(port))
             self.close()
-            self._connection = self._connected((host, elsewhere.port))
+            line = self._connected(node)
             try:
-                answers = _answers(self._connection, packed, asking=asking)
-            except AskError as error:
-                elsewhere = error
+                answers = line.asked(requests) if asking else line.answers(requests)
+            except Refused as error:
+                if error.code not in REDIRECTIONS:
+                    raise
+                refusal = error
                 continue
             if asking:
                 self.close()
             return answers
-        raise elsewhere
+        raise refusal
 
-    def _connected(self, node: tuple[str, int] | None = None) -> ConnectionInterface:
-        if node is None and self._sentinels is not None:
-            node = _master(self._sentinels)
-        where = {} if node is None else {"host": node[0], "port": node[1]}
-        connection = self._kind(**self._options | where)
-        connection.connect()  # type: ignore[no-untyped-call]
-        return connection
+    def _given_up(self, error: Exception) -> QueueUnavailable:
+        self.close()
+        return QueueUnavailable(_code(error), str(error))
+
+    def _connected(self, node: tuple[str, int] | None = None) -> "_Line":
+        if self._line is None:
+            if node is None and self._sentinels is not None:
+                node = _master(self._sentinels)
+            where = {} if node is None else {"host": node[0], "port": node[1]}
+            connection = self._kind(**self._options | where)
+            connection.connect()  # type: ignore[no-untyped-call]
+            self._line = _Line(connection)
+        return self._line
+
+
+class _Line:
+    """An open connection: redis-py made it and introduced us, and we do the talking."""
+
+    def __init__(self, connection: ConnectionInterface) -> None:
+        self._connection = connection
+        # redis-py has no public name for it.
+        self._socket: socket.socket = connection._sock  # type: ignore[attr-defined]  # noqa: SLF001
+        if not isinstance(self._socket, ssl.SSLSocket):  # TLS has reads of its own to wait for
+            self._socket.settimeout(None)
+            patience.allow(self._socket, ANSWER_WITHIN.total_seconds())
+        self._replies = Replies(self._socket.recv)
+
+    @property
+    def host(self) -> str:
+        """Whom we talk to."""
+        return getattr(self._connection, "host", "")
+
+    def send(self, requests: Sequence[bytes]) -> None:
+        """Send requests in one write."""
+        self._socket.sendall(b"".join(requests))
+
+    def reply(self) -> Any:  # noqa: ANN401
+        """Read a reply; raises Refused for one that is an error."""
+        reply = self._replies.next()
+        if isinstance(reply, Refused):
+            raise reply
+        return reply
+
+    def answers(self, requests: Sequence[bytes]) -> list[Any]:
+        """Send requests and read their replies."""
+        self.send(requests)
+        return [self.reply() for _ in requests]
+
+    def asked(self, requests: Sequence[bytes]) -> list[Any]:
+        """Do so at a node to which the slot is only on its way."""
+        return self.answers([word for request in requests for word in (ASKING, request)])[1::2]
+
+    def fileno(self) -> int:
+        """Return the socket's number."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.disconnect()  # type: ignore[no-untyped-call]
 
 
 def answered(links: Sequence[Link], longest: timedelta) -> list[Link]:
@@ -149,18 +218,6 @@ def answered(links: Sequence[Link], longest: timedelta) -> list[Link]:
 def connect(settings: RedisSettings, name: str) -> Link:
     """Prepare a connection; it is made when first used."""
     return Link(settings, name)
-
-
-def _answers(
-    connection: ConnectionInterface, packed: Sequence[bytes], *, asking: bool = False
-) -> list[Any]:
-    """Send requests in one write and read their replies; raises the first that is an error."""
-    requests = packed
-    if asking:
-        requests = [word for request in packed for word in (ASKING, request)]
-    connection.send_packed_command([b"".join(requests)])  # type: ignore[no-untyped-call]
-    replies = [connection.read_response(disable_decoding=True) for _ in requests]
-    return replies[1::2] if asking else replies
 
 
 def _master(sentinels: Sentinels) -> tuple[str, int]:
@@ -205,30 +262,23 @@ def _options(settings: RedisSettings, name: str) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _head(script: Script, keys: tuple[str, ...]) -> bytes:
     """Pack what is the same in each call of a script by a worker."""
-    words: tuple[Word, ...] = ("EVALSHA", script.sha, len(keys), *keys)
-    return b"".join(map(_bulk, words))
+    return bulks(("EVALSHA", script.sha, len(keys), *keys))
 
 
-def _packed(words: Sequence[Word]) -> bytes:
-    return b"*%d\r\n%b" % (len(words), b"".join(map(_bulk, words)))
-
-
-def _bulk(word: Word) -> bytes:
-    data = word if isinstance(word, bytes) else str(word).encode()
-    return b"$%d\r\n%b\r\n" % (len(data), data)
-
-
-ASKING = _packed(("ASKING",))
+ASKING = packed(("ASKING",))
 
 
 def _code(error: Exception) -> str:
     """Name the trouble as Redis does (READONLY, LOADING …), or by what the socket did."""
-    if isinstance(error, redis.exceptions.TimeoutError | TimeoutError):
+    if isinstance(error, Refused):
+        return error.code
+    # BlockingIOError is how the kernel says that the time is up.
+    if isinstance(error, redis.TimeoutError | TimeoutError | BlockingIOError):
         return "Timeout"
     code = getattr(error, "status_code", None)
     if isinstance(code, str):
         return code
     word = str(error).split(" ", 1)[0]
-    if isinstance(error, redis.exceptions.ResponseError) and word.isupper():
+    if isinstance(error, redis.ResponseError) and word.isupper():
         return word
     return "Unreachable"

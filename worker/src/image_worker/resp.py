@@ -1,0 +1,79 @@
+"""What is said on a connection to Redis: words out, replies in (RESP2).
+
+Pure but for the `receive` it is handed.  It must not know what any command means.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+Word = str | int | bytes
+_READ_BYTES: Final = 64 << 10
+
+
+class Refused(Exception):
+    """A reply that is an error; it begins with what Redis calls it: READONLY, LOADING ..."""
+
+    @property
+    def code(self) -> str:
+        """Return the first word."""
+        return str(self).partition(" ")[0]
+
+
+def packed(words: Sequence[Word]) -> bytes:
+    """Write a command."""
+    return b"*%d\r\n%b" % (len(words), bulks(words))
+
+
+def bulks(words: Sequence[Word]) -> bytes:
+    """Write some words of a command."""
+    return b"".join(map(_bulk, words))
+
+
+def _bulk(word: Word) -> bytes:
+    data = word if isinstance(word, bytes) else str(word).encode()
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+class Replies:
+    """Reads whole replies, whatever pieces the connection cuts them into."""
+
+    def __init__(self, receive: Callable[[int], bytes]) -> None:
+        self._receive = receive
+        self._unread = b""
+
+    def next(self) -> Any:  # noqa: ANN401  bytes, int, None, a list of these, or Refused
+        """Read one reply; an error is returned, not raised, so that what follows stays in step.
+
+        Raises ConnectionError when the other side is gone, or does not speak RESP2.
+        """
+        line, found, rest = self._unread.partition(b"\r\n")
+        while not found:
+            self._more()
+            line, found, rest = self._unread.partition(b"\r\n")
+        self._unread = rest
+        kind, text = line[:1], line[1:]
+        if kind == b"$":
+            return self._bytes(int(text))
+        if kind == b":":
+            return int(text)
+        if kind == b"*":
+            return [self.next() for _ in range(int(text))] if text != b"-1" else None
+        if kind == b"+":
+            return text
+        if kind == b"-":
+            return Refused(text.decode(errors="replace"))
+        raise ConnectionError(f"no reply begins with {line[:20]!r}")
+
+    def _bytes(self, size: int) -> bytes | None:
+        if size < 0:
+            return None
+        while len(self._unread) < size + 2:
+            self._more()
+        data, self._unread = self._unread[:size], self._unread[size + 2 :]
+        return data
+
+    def _more(self) -> None:
+        part = self._receive(_READ_BYTES)
+        if not part:
+            raise ConnectionError("Redis closed the connection")
+        self._unread += part
