@@ -11,16 +11,12 @@ from random import Random
 
 from image_worker import telemetry
 from image_worker.backoff import Backoff
+from image_worker.endurance import MARGIN_SECONDS, REDIS_BASE_SECONDS, REDIS_CAP_SECONDS
 from image_worker.errors import QueueUnavailable
 from image_worker.leases import REAP_LIMIT, Beat, Leases
 from image_worker.lossy import AtMostOnce
 from image_worker.vigil import Vigil
-from image_worker.worker import (
-    MARGIN_SECONDS,
-    REDIS_BASE_SECONDS,
-    REDIS_CAP_SECONDS,
-    Worker,
-)
+from image_worker.worker import Worker
 
 BEATS_PER_LEASE = 3
 JITTER = 0.1

@@ -4,7 +4,7 @@
 Trouble comes up from the link as QueueUnavailable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -49,8 +49,8 @@ class Claim:
     """The answer to a claim: whether the finished job was still ours, and what comes next."""
 
     acked: bool
-    lease: Lease | None
-    due_in: timedelta | None
+    lease: Lease | None = None
+    due_in: timedelta | None = None
     """With no lease: when the next retry is due, if any waits."""
     spent: bool = False
     """The token's job was lost to others meanwhile: come again with a fresh token."""
@@ -86,6 +86,7 @@ class Leases:
         self._link = link
         self._keys = keys
         self._shared = keys.shared
+        self._claimed = (*keys.shared, keys.landing, keys.results, keys.retired)
         self._lease_ms = _ms(lease)
         # A blocked BLMOVE must end before the worker that sent it can be struck off.
         self._block_longest = min(BLOCK_LONGEST, lease / 2)
@@ -98,30 +99,29 @@ class Leases:
         finished: tuple[str, int] = NOTHING_FINISHED,
         result: str = "",
         retries_first: bool = False,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> Claim:
         """Acknowledge `finished` (a lease and its busy milliseconds), and take the next job.
 
         A `result` is listed if the lease was still ours, and once however often this is asked.
+        `meanwhile` is done while Redis is at it.
 
         After QueueUnavailable ask again with the same token: a job that the lost reply had
         granted is granted again.
         """
         first = "retry" if retries_first else "new"
-        acked, verdict, envelope, due_ms = self._run(
-            "claim",
-            [
-                self._keys.landing,
-                self._keys.results,
-                self._keys.retired,
-                self._keys.record(worker),
-            ],
-            [worker, token, self._lease_ms, *finished, first, result, self._results_kept],
+        acked, verdict, envelope, due_ms = self._link.run(
+            script("claim"),
+            (*self._claimed, self._keys.record(worker)),
+            (worker, token, self._lease_ms, *finished, first, result, self._results_kept),
+            meanwhile,
         )
+        if verdict == b"job":
+            return Claim(acked=bool(acked), lease=_lease(token, envelope))
         later = timedelta(milliseconds=due_ms) if due_ms >= 0 else None
         retired = verdict == b"retired"
         return Claim(
             acked=bool(acked),
-            lease=_lease(token, envelope) if verdict == b"job" else None,
             due_in=None if retired else later,
             spent=verdict == b"spent",
             retired_for=later if retired else None,

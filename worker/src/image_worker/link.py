@@ -59,7 +59,7 @@ class Link:
         script: Script,
         keys: Sequence[str],
         arguments: Sequence[Word],
-        meanwhile: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> Any:  # noqa: ANN401
         """Run a script by its digest, or in full on a server that does not know it yet.
 
@@ -103,14 +103,13 @@ class Link:
             self._line = None
 
     def _exchange(
-        self, requests: Sequence[bytes], meanwhile: Callable[[], None] | None = None
+        self, requests: Sequence[bytes], meanwhile: Callable[[], None] = lambda: None
     ) -> list[Any]:
         """Send requests in one write and read their replies; raises Refused for NOSCRIPT alone."""
         try:
             line = self._line or self._connected()
             line.send(requests)
-            if meanwhile is not None:
-                meanwhile()
+            meanwhile()
             try:
                 return [line.reply() for _ in requests]
             except Refused as refusal:

@@ -5,7 +5,7 @@ For queues of others, who would not have keys beside their list or know leases. 
 job is gone.  `docs/protocol.md` says when to choose it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from image_worker.keys import Keys
@@ -34,8 +34,10 @@ class AtMostOnce:
         finished: tuple[str, int] = NOTHING_FINISHED,
         result: str = "",  # noqa: ARG002  likewise
         retries_first: bool = False,  # noqa: ARG002  likewise
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> Claim:
         """Take the next job, if there is one; there is nothing to acknowledge."""
+        meanwhile()
         raw, self._taken = self._taken, None
         if raw is None:
             (raw,) = self._link.call(("LPOP", self._keys.list))

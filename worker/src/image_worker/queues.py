@@ -5,7 +5,7 @@ for they may be on different nodes of a Cluster, and names of its own for its cl
 not answered is repeated with its name when its queue's turn comes again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -46,11 +46,13 @@ class Queues:
         finished: tuple[str, int] = NOTHING_FINISHED,
         result: str = "",
         retries_first: bool = False,  # noqa: ARG002  likewise
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> Claim:
         """Acknowledge `finished` where it belongs, and take the next job of whoever's turn it is.
 
         Raises QueueUnavailable if the acknowledgement, or no queue at all, was answered.
         """
+        meanwhile()
         acked = False
         if finished != NOTHING_FINISHED:
             acked = self._of(finished[0]).leases.acknowledge(finished, result=result)

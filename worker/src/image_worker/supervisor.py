@@ -11,6 +11,7 @@ from random import Random
 
 from image_worker import machine, memory, orphans, telemetry, wire
 from image_worker.endpoints import Server
+from image_worker.endurance import MARGIN_SECONDS
 from image_worker.evidence import Witness
 from image_worker.heart import Heart
 from image_worker.keeper import CHILD_COMMAND, Keeper
@@ -21,7 +22,8 @@ from image_worker.lossy import AtMostOnce
 from image_worker.queues import Queues, lane_of
 from image_worker.seating import Seating
 from image_worker.settings import CHILD_MEMORY, PREFIX, Delivery, Queue, Settings
-from image_worker.worker import MARGIN_SECONDS, Stop, Worker
+from image_worker.stop import Stop
+from image_worker.worker import Worker
 
 ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
 SIGNALS = ENDS | {signal.SIGCHLD, signal.SIGALRM}

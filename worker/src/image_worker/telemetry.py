@@ -13,6 +13,8 @@ import traceback
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import BinaryIO, Final
 
 from image_worker.settings import LogFormat
@@ -24,15 +26,28 @@ Line = Callable[[float, int, str, Mapping[str, object]], str]
 
 
 def json_line(seconds: float, level: int, message: str, facts: Mapping[str, object]) -> str:
-    """Write one JSON object; hostile file names come out escaped."""
-    return _encode(
-        {
-            "time": datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds"),
-            "level": logging.getLevelName(level).lower(),
-            "message": message,
-            **facts,
-        }
+    """Write one JSON object; hostile file names come out escaped.
+
+    Pieced together by hand: an encoder made anew for each line costs more than the rest of it.
+    """
+    words = [f', "{name}": {_json(value)}' for name, value in facts.items()]
+    whole = int(seconds)
+    return (
+        f'{{"time": "{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}+00:00", '
+        f'"level": "{logging.getLevelName(level).lower()}", '
+        f'"message": {_quoted(message)}{"".join(words)}}}'
     )
+
+
+@lru_cache(maxsize=1)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
+
+
+def _json(value: object) -> str:
+    if type(value) is int:
+        return str(value)
+    return _quoted(value) if isinstance(value, str) else _encode(value)
 
 
 def text_line(seconds: float, level: int, message: str, facts: Mapping[str, object]) -> str:

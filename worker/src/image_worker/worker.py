@@ -8,53 +8,28 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import TypeVar, assert_never
 
 from image_worker import job, keeper, results, telemetry, wire
-from image_worker.backoff import Backoff
+from image_worker.account import Account, SetAside
+from image_worker.endurance import Endurance
 from image_worker.errors import QueueUnavailable, RejectedJob
 from image_worker.keeper import Keeper
 from image_worker.leases import BLOCK_LONGEST, NOTHING_FINISHED, Lease, Leases
 from image_worker.link import ANSWER_WITHIN
 from image_worker.lossy import AtMostOnce
 from image_worker.queues import Queues
+from image_worker.stop import Stop
 from image_worker.verdict import Action, Verdict, judge
 
-REDIS_BASE_SECONDS = 0.05
-REDIS_CAP_SECONDS = 5.0
 FULL_REDIS_SECONDS = 1.0
-MARGIN_SECONDS = 30.0
 READY_SECONDS = 1.0
 RETIRED_SECONDS = 0.25
 """How soon a retired worker asks again: it may have been called back."""
-SET_ASIDE = {
-    "early": "it asks for a later time, and waits for that",
-    "twin": "another job with its id is being done; it waits for what comes of that",
-    "duplicate": "a job with its id was done; it is forgotten",
-    "lost": "others took it over before it was begun",
-}
 T = TypeVar("T")
-
-
-class Stop:
-    """How a supervisor's end is told to its threads."""
-
-    def __init__(self) -> None:
-        self.draining = threading.Event()
-        """Claim nothing more; finish what runs."""
-        self.hurried = threading.Event()
-        """Time is up: children are killed, jobs handed back, answers not waited for."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """A job that was not begun: it comes too early, or somebody else does or did it."""
-
-    word: str
 
 
 class Worker:
@@ -84,24 +59,22 @@ class Worker:
         self._max_attempts = max_attempts
         self._ids_kept = ids_kept
         self._metrics = metrics
-        self._count_done = metrics.series("image_worker_jobs_total", outcome="done").add
-        self._count_busy = self._busy_on(child.cpu)
-        self._count_running = metrics.series("image_worker_in_flight").add
-        self._observe = metrics.histogram("image_worker_job_seconds").observe
-        self._health = health
+        self._account = Account(metrics, child.cpu)
+        self._endurance = Endurance(
+            self.id, stop=stop, metrics=metrics, health=health, chance=chance
+        )
         self._clock = clock
         self._chance = chance
         self._claims = 0
         self._held: str | None = None
         self._finished = NOTHING_FINISHED
         self._result = ""
+        self._untold: Callable[[], None] | None = None
+        """What is to be told of the finished job."""
         self._claim_unanswered = False
         self._once: str | None = None
         """The present job's id, if it shall be done only once."""
         self._retired = False
-        self._trouble = Backoff(
-            base_seconds=REDIS_BASE_SECONDS, cap_seconds=REDIS_CAP_SECONDS, chance=chance
-        )
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.id}", daemon=True)
 
     @property
@@ -117,12 +90,12 @@ class Worker:
     def settle(self, cpu: int | None, cpus: frozenset[int]) -> bool:
         """Have the child run on `cpu`, or on any of `cpus`; returns whether it ran elsewhere."""
         self.child.cpu = cpu
-        self._count_busy = self._busy_on(cpu)
+        self._account.move(cpu)
         return self.child.lay(cpus)
 
     def start(self) -> None:
         """Start claiming as soon as the child is ready."""
-        self._promise(MARGIN_SECONDS)
+        self._endurance.promise()
         self._thread.start()
 
     def join(self, seconds: float) -> bool:
@@ -140,15 +113,15 @@ class Worker:
                     self._metrics.add("image_worker_bugs_total")
                     self._held = None  # its lease runs out, and others take the job
                     self._claims += 1
-                    self._pause(self._trouble.next_seconds())
+                    self._endurance.stumbled()
         finally:
             self._leave()
             self._leases.close()
-            self._health.ended(self.id)
+            self._endurance.ended()
 
     def _step(self) -> None:
         """Claim once, and do what came of it."""
-        self._promise(MARGIN_SECONDS)
+        self._endurance.promise()
         if self._finished == NOTHING_FINISHED and not self.child.wait_ready(READY_SECONDS):
             return
         try:
@@ -159,13 +132,14 @@ class Worker:
                 result=self._result,
                 # Waiting retries and new jobs take turns, so that neither starves.
                 retries_first=self._claims % 2 == 0,
+                meanwhile=self._tell,
             )
         except QueueUnavailable as error:
             # The same token again: if this claim did get a job, it gets the same once more.
             self._claim_unanswered = True
             self._troubled(error)
             return
-        self._trouble.reset()
+        self._endurance.answered()
         self._settled(acked=claim.acked)
         self._note_retired(retired=claim.retired_for is not None)
         if claim.lease is not None:
@@ -176,7 +150,8 @@ class Worker:
             self._claims += 1
         elif claim.retired_for is not None:
             # Not by waiting for a job: it would be taken from those who may do it.
-            self._pause(min(claim.retired_for.total_seconds(), RETIRED_SECONDS))
+            seconds = min(claim.retired_for.total_seconds(), RETIRED_SECONDS)
+            self._endurance.pause(seconds, holding=False)
         else:
             self._wait(claim.due_in)
 
@@ -188,30 +163,26 @@ class Worker:
 
     def _wait(self, due_in: timedelta | None) -> None:
         longest = BLOCK_LONGEST if due_in is None else min(due_in, BLOCK_LONGEST)
-        self._promise(longest.total_seconds() + MARGIN_SECONDS)
+        self._endurance.promise(longest.total_seconds())
         try:
             self._leases.wait(self.id, longest)
         except QueueUnavailable as error:
             if error.reason == "OOM":
                 # A full Redis refuses BLMOVE, but not the claim: look for jobs by claiming.
-                self._pause(FULL_REDIS_SECONDS)
+                self._endurance.pause(FULL_REDIS_SECONDS, holding=False)
             else:
                 self._troubled(error)
 
     def _work(self, lease: Lease) -> None:
         """Have the job done and tell the queue; an ack travels with the next claim."""
-        self._promise(self._job_timeout.total_seconds() + MARGIN_SECONDS)
+        self._account.began()
         started = self._clock()
-        self._count_running()
         result = self._result_of(lease)
         seconds = self._clock() - started
-        self._count_running(-1)
         if isinstance(result, SetAside):
             self._held = None
-            self._tell_set_aside(lease, result)
+            self._account.set_aside(lease, result)
             return
-        self._count_busy(seconds)
-        self._observe(seconds)
         verdict = judge(
             result,
             attempts=lease.attempts,
@@ -219,18 +190,27 @@ class Worker:
             we_killed=self._stop.hurried.is_set(),
             chance=self._chance,
         )
-        if verdict.action is Action.ACK:
+        if isinstance(result, wire.Done):
             self._finished = (lease.name, round(seconds * 1000))
-            if isinstance(result, wire.Done):
-                self._result = results.entry(lease.job_id, result)
-            settled = self._finish() if self._once is not None else None
+            self._result = results.entry(lease.job_id, result)
+            # Told while Redis looks for the next job, which is the time to do so.
+            self._untold = partial(self._account.done, lease, result, verdict, seconds)
+            if self._once is not None:
+                self._finish(self._once)
         else:
-            settled = self._settle(lease, verdict)
+            settled = self._told(partial(self._put, lease.name, verdict)) or "unsettled"
             self._held = None
-        self._tell(lease, result, verdict, settled)
+            self._account.undone(lease, verdict, seconds, settled)
+
+    def _tell(self) -> None:
+        """Tell of the finished job what there is to tell, once."""
+        if self._untold is not None:
+            self._untold()
+            self._untold = None
 
     def _result_of(self, lease: Lease) -> keeper.Result | SetAside:
         self._once = None
+        self._endurance.promise(self._job_timeout.total_seconds())
         try:
             job.refuse_oversize(lease.raw)
         except RejectedJob as error:
@@ -250,32 +230,26 @@ class Worker:
             return keeper.NotStarted()
         if word != "go":
             return SetAside(word)
-        self._promise(self._job_timeout.total_seconds() + MARGIN_SECONDS)
+        self._endurance.promise(self._job_timeout.total_seconds())
         return self.child.go_on(lease.raw, self._job_timeout)
 
-    def _finish(self) -> str:
+    def _finish(self, job_id: str) -> None:
         """Acknowledge a job with an id at once: that, and the id, are remembered together."""
-        assert self._once is not None  # noqa: S101  the caller looked
         finish = partial(
             self._leases.finish,
             self._finished,
-            job_id=self._once,
+            job_id=job_id,
             kept=self._ids_kept,
             result=self._result,
         )
         acked = self._told(finish)
-        if acked is None:
-            return "unsettled"  # it is acknowledged with the goodbye, if at all
-        self._settled(acked=acked)
-        return "done"
-
-    def _settle(self, lease: Lease, verdict: Verdict) -> str:
-        return self._told(partial(self._put, lease.name, verdict)) or "unsettled"
+        if acked is not None:  # else it is acknowledged with the goodbye, if at all
+            self._settled(acked=acked)
 
     def _told(self, call: Callable[[], T]) -> T | None:
         """Tell Redis, until it listens or time is up (None); telling twice is harmless."""
         while True:
-            self._promise(MARGIN_SECONDS)
+            self._endurance.promise()
             try:
                 answer = call()
             except QueueUnavailable as error:
@@ -284,7 +258,7 @@ class Worker:
                 self._claim_unanswered = True
                 self._troubled(error)
             else:
-                self._trouble.reset()
+                self._endurance.answered()
                 return answer
 
     def _put(self, lease: str, verdict: Verdict) -> str:
@@ -315,12 +289,7 @@ class Worker:
         """Note what became of the last job's ack."""
         lease, _ = self._finished
         if lease and not acked and not self._claim_unanswered:
-            self._metrics.add("image_worker_leases_lost_total")
-            telemetry.log(
-                logging.WARNING,
-                "a finished job was no longer ours; another worker does it too",
-                lease=lease,
-            )
+            self._account.lost(lease)
         self._finished = NOTHING_FINISHED
         self._result = ""
         self._held = None
@@ -328,7 +297,8 @@ class Worker:
 
     def _leave(self) -> None:
         """Acknowledge the last job and be forgotten; with nothing to say, try only once."""
-        self._promise(ANSWER_WITHIN.total_seconds() + MARGIN_SECONDS)
+        self._tell()
+        self._endurance.promise(ANSWER_WITHIN.total_seconds())
         while True:
             try:
                 if self._claim_unanswered:  # it may have been granted a job all the same
@@ -350,70 +320,10 @@ class Worker:
                 return
 
     def _troubled(self, error: QueueUnavailable) -> None:
-        wait = self._trouble.next_seconds()
-        self._metrics.add("image_worker_redis_errors_total", reason=error.reason)
-        if self._trouble.failures == 1:
-            telemetry.log(
-                logging.WARNING,
-                "Redis is unavailable; trying until it is back",
-                worker=self.id,
-                error=str(error),
-            )
-        self._pause(wait)
-
-    def _pause(self, seconds: float) -> None:
-        """Sleep, unless there is a reason to be quick."""
-        self._promise(seconds + MARGIN_SECONDS)
-        holding = self._held is not None
-        (self._stop.hurried if holding else self._stop.draining).wait(seconds)
+        self._tell()
+        self._endurance.troubled(error, holding=self._held is not None)
 
     @property
     def _token(self) -> str:
         """What the present claim is known by, however often it has to be sent."""
         return f"{self.id}-{self._claims}"
-
-    def _busy_on(self, cpu: int | None) -> Callable[[float], None]:
-        label = "any" if cpu is None else str(cpu)
-        return self._metrics.series("image_worker_busy_seconds_total", cpu=label).add
-
-    def _promise(self, seconds: float) -> None:
-        self._health.back_within(self.id, seconds)
-
-    def _tell_set_aside(self, lease: Lease, aside: SetAside) -> None:
-        self._metrics.add("image_worker_jobs_total", outcome=aside.word)
-        telemetry.log(
-            logging.INFO,
-            SET_ASIDE[aside.word],
-            job=lease.job_id,
-            lease=lease.name,
-            outcome=aside.word,
-        )
-
-    def _tell(
-        self, lease: Lease, result: keeper.Result, verdict: Verdict, settled: str | None
-    ) -> None:
-        if isinstance(result, wire.Done):
-            self._count_done()
-            telemetry.log(
-                logging.INFO,
-                verdict.sentence,
-                job=lease.job_id,
-                lease=lease.name,
-                outcome=verdict.outcome,
-                filename=result.filename,
-                milliseconds=result.milliseconds,
-                width=result.width,
-                height=result.height,
-                bytes=result.output_bytes,
-            )
-            return
-        self._metrics.add("image_worker_jobs_total", outcome=verdict.outcome)
-        telemetry.log(
-            logging.INFO if verdict.action is Action.RELEASE else logging.WARNING,
-            verdict.sentence,
-            job=lease.job_id,
-            lease=lease.name,
-            outcome=verdict.outcome,
-            reason=verdict.reason,
-            settled=settled,
-        )

@@ -1,0 +1,107 @@
+"""What a worker tells of its jobs: counters, seconds, log lines.
+
+It knows the names of the metrics and the words of the log; it decides nothing, and nothing of it
+can fail or wait.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from image_worker import telemetry, wire
+from image_worker.leases import Lease
+from image_worker.verdict import Action, Verdict
+
+SET_ASIDE = {
+    "early": "it asks for a later time, and waits for that",
+    "twin": "another job with its id is being done; it waits for what comes of that",
+    "duplicate": "a job with its id was done; it is forgotten",
+    "lost": "others took it over before it was begun",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A job that was not begun: it comes too early, or somebody else does or did it."""
+
+    word: str
+
+
+class Account:
+    """Of one worker, on one core."""
+
+    def __init__(self, metrics: telemetry.Metrics, cpu: int | None) -> None:
+        self._metrics = metrics
+        self._count_done = metrics.series("image_worker_jobs_total", outcome="done").add
+        self._count_running = metrics.series("image_worker_in_flight").add
+        self._observe = metrics.histogram("image_worker_job_seconds").observe
+        self._count_busy = self._busy_on(cpu)
+
+    def move(self, cpu: int | None) -> None:
+        """Count busy seconds for this core from now on."""
+        self._count_busy = self._busy_on(cpu)
+
+    def began(self) -> None:
+        """Tell that a job runs."""
+        self._count_running()
+
+    def set_aside(self, lease: Lease, aside: SetAside) -> None:
+        """Tell of a job that began, but was not to be done."""
+        self._count_running(-1)
+        self._metrics.add("image_worker_jobs_total", outcome=aside.word)
+        telemetry.log(
+            logging.INFO,
+            SET_ASIDE[aside.word],
+            job=lease.job_id,
+            lease=lease.name,
+            outcome=aside.word,
+        )
+
+    def done(self, lease: Lease, result: wire.Done, verdict: Verdict, seconds: float) -> None:
+        """Tell of a job whose renditions are in place."""
+        self._ended(seconds)
+        self._count_done()
+        telemetry.log(
+            logging.INFO,
+            verdict.sentence,
+            job=lease.job_id,
+            lease=lease.name,
+            outcome=verdict.outcome,
+            filename=result.filename,
+            milliseconds=result.milliseconds,
+            width=result.width,
+            height=result.height,
+            bytes=result.output_bytes,
+        )
+
+    def undone(self, lease: Lease, verdict: Verdict, seconds: float, settled: str) -> None:
+        """Tell of a job that was not done, and what the queue made of it."""
+        self._ended(seconds)
+        self._metrics.add("image_worker_jobs_total", outcome=verdict.outcome)
+        telemetry.log(
+            logging.INFO if verdict.action is Action.RELEASE else logging.WARNING,
+            verdict.sentence,
+            job=lease.job_id,
+            lease=lease.name,
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            settled=settled,
+        )
+
+    def lost(self, lease: str) -> None:
+        """Tell of a job that was done, but not by us alone."""
+        self._metrics.add("image_worker_leases_lost_total")
+        telemetry.log(
+            logging.WARNING,
+            "a finished job was no longer ours; another worker does it too",
+            lease=lease,
+        )
+
+    def _ended(self, seconds: float) -> None:
+        self._count_running(-1)
+        self._count_busy(seconds)
+        self._observe(seconds)
+
+    def _busy_on(self, cpu: int | None) -> Callable[[float], None]:
+        label = "any" if cpu is None else str(cpu)
+        return self._metrics.series("image_worker_busy_seconds_total", cpu=label).add
