@@ -1,6 +1,7 @@
 """One storm from the first push to the verdict."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,11 +85,14 @@ def _push(queue: QueueState, batch: int, payloads: tuple[bytes, ...]) -> None:
 def _await_calm(queue: QueueState, dead: int) -> list[str]:
     """Wait until nothing waits, is due or runs; give up when nothing moves any more."""
     moved, last = time.monotonic(), None
-    while not (queue.quiet and queue.lengths[4] >= dead):
-        now = (queue.stats, queue.lengths)
-        if now != last:
-            moved, last = time.monotonic(), now
+    while True:
+        # A Redis that stalls, because its disk is busy, is looked at later.
+        with suppress(redis.RedisError):
+            now = (queue.stats, queue.lengths)
+            if queue.quiet and queue.lengths[4] >= dead:
+                return []
+            if now != last:
+                moved, last = time.monotonic(), now
         if time.monotonic() - moved > STILL_SECONDS:
-            return [f"nothing moved for {STILL_SECONDS:g} s: {queue.lengths}"]
+            return [f"nothing moved for {STILL_SECONDS:g} s: {last}"]
         time.sleep(LOOK_EVERY_SECONDS)
-    return []
