@@ -115,6 +115,22 @@ def test_when_cores_change_as_few_children_as_possible_move(
         # Outside a container our own cgroup lies deeper.
         ({"system.slice/w.service/cpu.max": "50000 100000\n"}, 0.5),
         ({"cpu/w/cpu.cfs_quota_us": "50000\n", "cpu/w/cpu.cfs_period_us": "100000\n"}, 0.5),
+        # A slice with CPUQuota=, around a service with none or with a larger one.
+        ({"system.slice/cpu.max": "50000 100000\n"}, 0.5),
+        (
+            {
+                "system.slice/cpu.max": "50000 100000\n",
+                "system.slice/w.service/cpu.max": "max 100000\n",
+            },
+            0.5,
+        ),
+        (
+            {
+                "system.slice/cpu.max": "300000 100000\n",
+                "system.slice/w.service/cpu.max": "200000 100000\n",
+            },
+            2.0,
+        ),
     ],
 )
 def test_the_quota_of_either_cgroup_version_is_read(
@@ -147,6 +163,16 @@ def test_a_cpuset_that_cannot_be_ours_is_ignored(tmp_path: Path) -> None:
     assert granted(*files).cpus == granted(tmp_path, tmp_path / "own").cpus
 
 
+def test_a_cpu_that_is_unplugged_changes_the_grant(tmp_path: Path) -> None:
+    online = tmp_path / "online"
+    seen = []
+    for text in ("0-3\n", "0-2\n"):
+        online.write_text(text)
+        seen.append(granted(tmp_path, tmp_path / "own", online))
+    assert [grant.online for grant in seen] == [{0, 1, 2, 3}, {0, 1, 2}]
+    assert seen[0] != seen[1], "its sibling has its core alone now, whether granted or not"
+
+
 @pytest.mark.parametrize(
     ("files", "seconds"),
     [
@@ -154,6 +180,13 @@ def test_a_cpuset_that_cannot_be_ours_is_ignored(tmp_path: Path) -> None:
         ({"cpu.stat": "usage_usec 1\nnr_periods 9\nthrottled_usec 2500000\n"}, 2.5),
         ({"cpu.stat": "usage_usec 1\nuser_usec 1\n"}, None),  # no quota, no such lines
         ({"cpu/cpu.stat": "nr_periods 9\nthrottled_time 1500000000\n"}, 1.5),
+        (
+            {
+                "system.slice/w.service/cpu.stat": "usage_usec 1\nthrottled_usec 0\n",
+                "system.slice/cpu.stat": "usage_usec 1\nthrottled_usec 500000\n",
+            },
+            0.5,
+        ),
     ],
 )
 def test_the_time_a_quota_held_us_back_is_read(

@@ -85,7 +85,7 @@ def test_a_worker_tells_of_this_very_process() -> None:
     clock = Clock()
     cpus = os.sched_getaffinity(0)
     topology = Topology({cpu: frozenset({cpu}) for cpu in cpus}, dict.fromkeys(cpus, 0))
-    witness = Witness(CpuPolicy.EXCLUSIVE, topology, Virtualisation(Kind.KVM), clock)
+    witness = Witness(CpuPolicy.EXCLUSIVE, lambda: topology, Virtualisation(Kind.KVM), clock)
     first = witness.testify("w", os.getpid())
     assert (first["policy"], first["virtualisation"], first["numa"]) == ("Exclusive", "kvm", "0")
     assert first["affinity"] == first["siblings"] != ""
@@ -97,7 +97,7 @@ def test_a_worker_tells_of_this_very_process() -> None:
 
 
 def test_a_child_that_is_gone_leaves_what_was_said_last() -> None:
-    witness = Witness(CpuPolicy.SHARED, Topology(), Virtualisation(Kind.VM), Clock())
+    witness = Witness(CpuPolicy.SHARED, Topology, Virtualisation(Kind.VM), Clock())
     assert witness.testify("w", None) == {}
     said = witness.testify("w", os.getpid())
     assert said["policy"] == "Shared"

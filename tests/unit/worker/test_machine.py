@@ -171,13 +171,11 @@ def test_only_what_is_there_is_read(tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    texts = machine.read_texts(tmp_path)
-    assert texts[f"{DMI}sys_vendor"] == "QEMU\n"
-    assert topology(texts).siblings == {3: {3}}
-    assert topology(texts).nodes == {3: 0}
+    assert machine.read_texts(tmp_path) == {f"{DMI}sys_vendor": "QEMU\n"}
+    assert machine.read_topology(tmp_path) == Topology({3: frozenset({3})}, {3: 0})
 
 
 def test_this_machine_can_be_read() -> None:
     texts = machine.read_texts()
     assert virtualisation(texts).kind in Kind
-    assert topology(texts).siblings
+    assert machine.read_topology().siblings

@@ -61,7 +61,7 @@ def test_the_supervisors_threads_keep_to_the_spare_core(threads: list[threading.
     hot, spare = CPUS[:2]
     twins = Topology({cpu: frozenset({hot, spare}) for cpu in (hot, spare)})
     wish = CpuSettings(CpuPolicy.EXCLUSIVE, threads_per_core=2)
-    seating = Seating(wish, twins, lambda: Grant(frozenset({hot, spare}), None))
+    seating = Seating(wish, lambda: twins, lambda: Grant(frozenset({hot, spare}), None))
     child = Child(threads[0])
     seating.keep([child])
     assert child.places == [(hot, frozenset({hot}))]
@@ -73,14 +73,14 @@ def test_without_a_spare_core_each_claim_is_made_on_its_childs(
     threads: list[threading.Thread],
 ) -> None:
     grant = Grant(frozenset(CPUS[:2]), None)
-    seating = Seating(CpuSettings(CpuPolicy.EXCLUSIVE), Topology(), lambda: grant)
+    seating = Seating(CpuSettings(CpuPolicy.EXCLUSIVE), Topology, lambda: grant)
     seating.keep([Child(thread) for thread in threads])
     assert [where(thread) for thread in threads] == [{CPUS[0]}, {CPUS[1]}]
 
 
 def test_children_follow_the_cores_that_are_granted(threads: list[threading.Thread]) -> None:
     grants = [Grant(frozenset({CPUS[0]}), None)]
-    seating = Seating(CpuSettings(CpuPolicy.EXCLUSIVE), Topology(), lambda: grants[-1])
+    seating = Seating(CpuSettings(CpuPolicy.EXCLUSIVE), Topology, lambda: grants[-1])
     child = Child(threads[0])
     seating.keep([child])
     grants.append(Grant(frozenset({CPUS[1]}), None))
@@ -90,9 +90,30 @@ def test_children_follow_the_cores_that_are_granted(threads: list[threading.Thre
     assert where(threads[0]) == {CPUS[1]}
 
 
+def test_a_core_plugged_in_while_we_run_is_known_by_its_threads(
+    threads: list[threading.Thread],
+) -> None:
+    """A kernel lists the threads of a core that are plugged in, and no others."""
+    hot, late = CPUS[:2]
+    alone, both = frozenset({hot}), frozenset({hot, late})
+    grants = [Grant(alone, None, alone)]
+    machines = [Topology({hot: alone})]
+    wish = CpuSettings(CpuPolicy.EXCLUSIVE, threads_per_core=2)
+    seating = Seating(wish, lambda: machines[-1], lambda: grants[-1])
+    child = Child(threads[0])
+    seating.keep([child])
+    machines.append(Topology(dict.fromkeys(both, both)))
+    grants.append(Grant(both, None, both))
+    seating.keep([child])
+    assert seating.layout.slots == (hot,)
+    assert seating.layout.spare == {late}, "no core for a second child"
+    assert "restart" not in seating.layout.sentence
+    assert seating.topology.siblings_of(hot) == both
+
+
 def test_shared_cores_are_left_to_the_kernel(threads: list[threading.Thread]) -> None:
     grant = Grant(frozenset(CPUS), 0.25)
-    seating = Seating(CpuSettings(CpuPolicy.SHARED), Topology(), lambda: grant)
+    seating = Seating(CpuSettings(CpuPolicy.SHARED), Topology, lambda: grant)
     child = Child(threads[0])
     seating.keep([child])
     assert child.places == [(None, frozenset(CPUS))]

@@ -14,7 +14,10 @@ from image_worker.settings import CpuPolicy, CpuSettings
 
 CGROUP = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+ONLINE = Path("/sys/devices/system/cpu/online")
 LINE_PARTS = 3
+PAIR = 2
+"""A quota and its period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class Grant:
 
     cpus: frozenset[int]
     quota_cores: float | None
+    online: frozenset[int] = frozenset()
+    """All CPUs that the machine runs: with one of them, threads of a core come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +45,17 @@ class Layout:
         return None not in self.slots and len(set(self.slots)) == len(self.slots)
 
 
-def granted(cgroup: Path = CGROUP, own: Path = OWN_CGROUP) -> Grant:
+def granted(cgroup: Path = CGROUP, own: Path = OWN_CGROUP, online: Path = ONLINE) -> Grant:
     """Ask the kernel, not the manifest; call from the main thread, which is never pinned."""
     folders = _folders(cgroup, own)
     affinity = frozenset(os.sched_getaffinity(0))
     cpuset = _cpuset(folders)
     # Outside a container the folder may be another's: then only the affinity counts.
-    return Grant(cpus=affinity & cpuset or affinity, quota_cores=_quota_cores(folders))
+    return Grant(
+        cpus=affinity & cpuset or affinity,
+        quota_cores=_quota_cores(folders),
+        online=parse_list(_first([online.parent], online.name) or ""),
+    )
 
 
 def plan(wish: CpuSettings, grant: Grant, topology: Topology) -> Layout:
@@ -121,7 +130,7 @@ def _physical(cpus: frozenset[int], topology: Topology, threads: int) -> list[tu
 
 
 def _folders(cgroup: Path, own: Path) -> dict[str, list[Path]]:
-    """Return where each controller's files of our cgroup may lie, the likeliest first.
+    """Return where each controller's files of our cgroup may lie, and of those above it.
 
     In a container the root of the mount is ours already; elsewhere our path leads down from it.
     """
@@ -134,14 +143,17 @@ def _folders(cgroup: Path, own: Path) -> dict[str, list[Path]]:
         for _, controllers, path in (line for line in lines if len(line) == LINE_PARTS)
         for controller in controllers.split(",")
     }
-    unified = [cgroup / paths.get("", ""), cgroup]
+    unified = _upwards(cgroup, paths.get("", ""))
     return {
         "": unified,
-        **{
-            name: [cgroup / name / paths.get(name, ""), cgroup / name]
-            for name in ("cpu", "cpuset")
-        },
+        **{name: _upwards(cgroup / name, paths.get(name, "")) for name in ("cpu", "cpuset")},
     }
+
+
+def _upwards(mount: Path, path: str) -> list[Path]:
+    group = mount / path
+    above = [folder for folder in group.parents if mount in {folder, *folder.parents}]
+    return [group, *above]
 
 
 def _first(folders: Iterable[Path], *names: str) -> str | None:
@@ -163,27 +175,39 @@ def _cpuset(folders: dict[str, list[Path]]) -> frozenset[int]:
 
 
 def _quota_cores(folders: dict[str, list[Path]]) -> float | None:
-    """Read cgroup v2's cpu.max, or v1's pair of files; absent and unlimited are both None."""
-    text = _first(folders[""], "cpu.max")
-    if text is None:
-        quota = _first(folders["cpu"], "cpu.cfs_quota_us")
-        period = _first(folders["cpu"], "cpu.cfs_period_us")
-        if quota is None or period is None:
-            return None
-    else:
-        quota, _, period = text.partition(" ")
-    if quota in {"max", "-1"}:
-        return None
-    return int(quota) / int(period)
+    """Return the least quota of our cgroup and all above it; absent and unlimited are None.
+
+    A pod or a slice may have one where the container or the service has none.
+    """
+    unified = (_first([folder], "cpu.max") for folder in folders[""])
+    pairs = [text.split() for text in unified if text]
+    if not pairs:
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        texts = ([_first([folder], name) for name in names] for folder in folders["cpu"])
+        pairs = [[text for text in pair if text] for pair in texts]
+    return min(
+        (
+            int(pair[0]) / int(pair[1])
+            for pair in pairs
+            if len(pair) == PAIR and pair[0].isdecimal()
+        ),
+        default=None,
+    )
 
 
 def throttling(cgroup: Path = CGROUP, own: Path = OWN_CGROUP) -> float | None:
-    """Return the seconds for which our cgroup's quota has held us back so far."""
+    """Return the seconds for which a quota, ours or one above, has held us back so far."""
     folders = _folders(cgroup, own)
-    text = _first(folders[""], "cpu.stat")
-    if text is None or "throttled" not in text:
-        text = _first(folders["cpu"], "cpu.stat")
-    fields = dict(line.split(" ", 1) for line in (text or "").splitlines() if " " in line)
+    found = [
+        seconds
+        for folder in (*folders[""], *folders["cpu"])
+        if (seconds := _throttled(_first([folder], "cpu.stat") or "")) is not None
+    ]
+    return sum(found) if found else None
+
+
+def _throttled(stat: str) -> float | None:
+    fields = dict(line.split(" ", 1) for line in stat.splitlines() if " " in line)
     if "throttled_usec" in fields:
         return int(fields["throttled_usec"]) / 1e6
     if "throttled_time" in fields:

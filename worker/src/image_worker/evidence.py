@@ -45,7 +45,7 @@ class Witness:
     def __init__(
         self,
         policy: CpuPolicy,
-        topology: Topology,
+        topology: Callable[[], Topology],
         virtualisation: Virtualisation,
         clock: Callable[[], float],
     ) -> None:
@@ -72,8 +72,9 @@ class Witness:
         return self._said[worker]
 
     def _constant(self, seen: Counters) -> dict[str, str]:
-        siblings = (self._topology.siblings_of(cpu) for cpu in seen.cpus)
-        nodes = {self._topology.nodes[cpu] for cpu in seen.cpus if cpu in self._topology.nodes}
+        topology = self._topology()
+        siblings = (topology.siblings_of(cpu) for cpu in seen.cpus)
+        nodes = {topology.nodes[cpu] for cpu in seen.cpus if cpu in topology.nodes}
         return {
             "policy": str(self._policy),
             "affinity": machine.write_list(seen.cpus),

@@ -149,13 +149,18 @@ def write_list(cpus: Iterable[int]) -> str:
 
 
 def read_texts(root: Path = Path("/")) -> Texts:
-    """Read all that this module judges by; what may not be read is left out."""
+    """Read all that tells of the virtualisation; what may not be read is left out."""
+    return _read(root, (root / path.lstrip("/") for path in (*SINGLE, MOUNTS, VZ, BC)))
+
+
+def read_topology(root: Path = Path("/")) -> Topology:
+    """Read the topology of the CPUs that are plugged in now."""
     system = root / "sys/devices/system"
-    paths = [
-        *(root / path.lstrip("/") for path in (*SINGLE, MOUNTS, VZ, BC)),
-        *system.glob("cpu/cpu[0-9]*/topology/thread_siblings_list"),
-        *system.glob("node/node[0-9]*/cpulist"),
-    ]
+    threads = system.glob("cpu/cpu[0-9]*/topology/thread_siblings_list")
+    return topology(_read(root, (*threads, *system.glob("node/node[0-9]*/cpulist"))))
+
+
+def _read(root: Path, paths: Iterable[Path]) -> Texts:
     texts = {}
     for path in paths:
         try:

@@ -33,22 +33,29 @@ class Seating:
     """Who runs where, now and after the cores have changed."""
 
     def __init__(
-        self, wish: CpuSettings, topology: Topology, granted: Callable[[], Grant] = cores.granted
+        self,
+        wish: CpuSettings,
+        topology: Callable[[], Topology],
+        granted: Callable[[], Grant] = cores.granted,
     ) -> None:
         self._wish = wish
-        self._topology = topology
+        self._read_topology = topology
         self._granted = granted
         self._grant = granted()
-        self.layout: Layout = cores.plan(wish, self._grant, topology)
+        self.topology = topology()
+        """As of the last change: a CPU that is unplugged is nobody's thread any more."""
+        self.layout: Layout = cores.plan(wish, self._grant, self.topology)
 
     def keep(self, occupants: Sequence[Occupant]) -> None:
         """Take in a change of the grant, and put everybody where he belongs."""
         grant = self._granted()
         if grant != self._grant:
             self._grant = grant
-            fresh = cores.plan(self._wish, grant, self._topology)
-            self.layout = cores.relaid(fresh, self.layout.slots)
-            telemetry.log(logging.WARNING, f"the cores have changed: {self.layout.sentence}")
+            self.topology = self._read_topology()
+            fresh = cores.plan(self._wish, grant, self.topology)
+            before, self.layout = self.layout, cores.relaid(fresh, self.layout.slots)
+            if self.layout != before:  # else others' cores have changed
+                telemetry.log(logging.WARNING, f"the cores have changed: {self.layout.sentence}")
         own = self.layout.spare or grant.cpus
         places = {threading.main_thread().native_id: frozenset[int]()}
         for occupant, cpu in zip(occupants, self.layout.slots, strict=True):

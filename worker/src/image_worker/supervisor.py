@@ -57,11 +57,12 @@ class Supervisor:
         self._stop = Stop()
         self._metrics = _declared(telemetry.Metrics())
         self._health = telemetry.Health(clock)
-        texts = machine.read_texts()
-        topology = machine.topology(texts)
-        self._seating = Seating(settings.cpu, topology)
+        self._seating = Seating(settings.cpu, machine.read_topology)
         self._witness = Witness(
-            settings.cpu.policy, topology, machine.virtualisation(texts), clock
+            settings.cpu.policy,
+            lambda: self._seating.topology,
+            machine.virtualisation(machine.read_texts()),
+            clock,
         )
         slots = self._seating.layout.slots
         granted, carried = memory.granted(), settings.images.carried
