@@ -69,6 +69,13 @@ def test_without_two_looks_at_the_same_nothing_is_claimed(before: Counters | Non
     assert set(rates(before, SECOND).values()) == {""}
 
 
+def test_a_part_of_the_time_is_never_more_than_all_of_it() -> None:
+    """A starved child was seen to wait for 1.041 of its time."""
+    last = Counters(120.0, 7, CPU, 25, 45, 12.91, 23.0, 60, 3000)
+    said = rates(SECOND, last)
+    assert (said["waited"], said["throttled"]) == ("1", "1")
+
+
 def test_counters_that_go_back_are_no_negative_rate() -> None:
     """A hypervisor that moves a machine may do that to steal."""
     assert rates(SECOND, Counters(120.0, 7, CPU, 25, 45, 2.5, 3.0, 50, 3000))["stolen"] == "0"

@@ -112,14 +112,20 @@ def rates(before: Counters | None, after: Counters) -> dict[str, str]:
             return ""
         return f"{max(0.0, (new - old) / span):.4g}"
 
+    def part(span: float | None, old: float | None, new: float | None) -> str:
+        # A kernel adds up throttling over all CPUs, and no two of its counters stand still
+        # while the clock is read.
+        share = per(span, old, new)
+        return share and f"{min(1.0, float(share)):.4g}"
+
     ticks = after.ticks - before.ticks if before and before.ticks and after.ticks else None
     past = before or after
     return {
         "migrations_per_second": per(seconds, past.migrations, after.migrations),
         "switches_per_second": per(seconds, past.switches, after.switches),
-        "waited": per(seconds, past.waited, after.waited),
-        "throttled": per(seconds, past.throttled, after.throttled),
-        "stolen": per(ticks, past.stolen, after.stolen),
+        "waited": part(seconds, past.waited, after.waited),
+        "throttled": part(seconds, past.throttled, after.throttled),
+        "stolen": part(ticks, past.stolen, after.stolen),
     }
 
 
