@@ -431,7 +431,7 @@ def test_children_follow_when_other_cores_are_granted(
             lambda: os.sched_getaffinity(child) == {second},
             what=lambda: f"a child on core {second}; it logged {supervisor.log}",
         )
-        assert supervisor.lines(
+        supervisor.await_line(
             f"the cores have changed: one process pinned to each of the cores [{second}]"
         )
         os.sched_setaffinity(child, {first})  # as somebody who means well might do
