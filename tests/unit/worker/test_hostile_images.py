@@ -1,10 +1,12 @@
 """What strangers upload: it is rendered or rejected, and nothing else happens."""
 
 import io
+import resource
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -130,6 +132,49 @@ def test_a_png_whose_words_unpack_to_gigabytes_is_rejected() -> None:
     data = encoded(picture(), "PNG", pnginfo=words)
     assert len(data) < 100_000
     assert outcome(data) == "BrokenImage"
+
+
+CANVAS = (48, 32)
+
+
+def gif_of(*frames: tuple[tuple[int, int], tuple[int, int]], clearing: bool = False) -> bytes:
+    """Return a GIF whose pictures have a size, and claim one; the canvas is that of the first."""
+    body = b""
+    for size, claimed in frames:
+        one = encoded(Image.new("L", size, 90), "GIF")
+        at = one.index(b"\x2c" + struct.pack("<HHHH", 0, 0, *size))
+        body = body or one[:at]
+        body += b"\x21\xf9\x04" + bytes([0x08 if clearing else 0]) + b"\0\0\0\0"
+        body += b"\x2c" + struct.pack("<HHHH", 0, 0, *claimed) + one[at + 9 : -1]
+    return body + b";"
+
+
+@pytest.mark.parametrize("clearing", [False, True])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_no_picture_of_a_gif_takes_memory_beyond_the_limit(at: int, *, clearing: bool) -> None:
+    """Of a few bytes, and 4 GB where they are believed."""
+    frames = [(CANVAS, CANVAS)] * 4
+    frames[at] = (CANVAS, (65_535, 65_535))
+    with taking_at_most(256 << 20):
+        assert outcome(gif_of(*frames, clearing=clearing)) == "TooManyPixels"
+
+
+def test_the_pictures_of_a_gif_are_limited_together() -> None:
+    still = [(CANVAS, CANVAS)] * 3
+    assert outcome(gif_of(*still, ((500, 400), (500, 400)))) == "Rendered"
+    assert outcome(gif_of(*still, ((600, 500), (600, 500)))) == "TooManyPixels"
+
+
+@contextmanager
+def taking_at_most(more: int) -> Iterator[None]:
+    """Let the process take so many bytes of memory and no more, for as long as it lasts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def webp_of(width: int, height: int, kind: bytes) -> bytes:

@@ -69,7 +69,8 @@ Room = Callable[[], int | None]
 TO_DECODE_PER_PIXEL = 8
 """Decoders that are refused memory call the picture broken: with less, nobody can tell."""
 
-# Pillow's own limit warns first and raises at twice the figure; ours is checked here, once.
+# Pillow's own limit warns first and raises at twice the figure; ours is checked here, once, but
+# for what is only found on the way through a GIF.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -120,12 +121,15 @@ def opened(data: bytes, limits: Limits, *, frames: int = 1) -> Iterator[Source]:
         if size is not None:
             _refuse_bombs(*size, limits, 1)
             _refuse_long_sides(form, size)
+        _have_frames_refused(form, limits, 1)
         with (
             warnings.catch_warnings(action="ignore"),  # about metadata that we throw away
             Image.open(io.BytesIO(data), formats=(form,)) as image,
         ):
             size = image.size
-            _refuse_bombs(*size, limits, min(frames, frames_in(image)) if frames > 1 else 1)
+            count = min(frames, frames_in(image)) if frames > 1 else 1
+            _refuse_bombs(*size, limits, count)
+            _have_frames_refused(form, limits, count)
             if image.info.get("progressive"):
                 _refuse_scans(data)
             _bring_to_8_bits(image)
@@ -133,6 +137,11 @@ def opened(data: bytes, limits: Limits, *, frames: int = 1) -> Iterator[Source]:
             yield Source(image, *_exif(image))
     except (RejectedJob, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        raise RejectedJob(
+            "TooManyPixels",
+            f"a picture within the {form} is too large; {limits.pixels} pixels are the most",
+        ) from error
     except Exception as error:
         # Decoders raise what they like on hostile bytes: OSError, SyntaxError, ValueError,
         # struct.error, IndexError.  The bytes are in memory, so all of them mean the same,
@@ -143,6 +152,8 @@ def opened(data: bytes, limits: Limits, *, frames: int = 1) -> Iterator[Source]:
             raise MemoryError(str(error)) from error
         what = f"it begins as {form}, and no picture follows" if _unnamed(error) else str(error)
         raise RejectedJob("BrokenImage", f"the image cannot be decoded: {what}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = None
 
 
 def drawable(image: Image.Image) -> Image.Image:
@@ -182,6 +193,14 @@ def _refuse_bombs(width: int, height: int, limits: Limits, count: int) -> None:
             "TooManyPixels",
             f"the image has {width}x{height} pixels{times}; {limits.pixels} are the most",
         )
+
+
+def _have_frames_refused(form: str, limits: Limits, count: int) -> None:
+    """Set Pillow's limit for a GIF: any of its pictures may be larger than the canvas.
+
+    Pillow makes the canvas as large, or notes as much to clear, as soon as it reads of it.
+    """
+    Image.MAX_IMAGE_PIXELS = limits.pixels // count // 2 + 1 if form == "GIF" else None
 
 
 def _refuse_scans(data: bytes) -> None:
