@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from support.api_server import ApiServer
 from support.operator_process import LEASE, NAMESPACE, OperatorProcess
@@ -18,6 +20,18 @@ def replica(
         "WORKERPOOL_LEADER_LEASE_SECONDS": str(lease_seconds),
     }
     return OperatorProcess(api, settings, server=server)
+
+
+@contextmanager
+def pair(
+    api: ApiServer, *, lease_seconds: int
+) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
+    """Run two operators, "a" and "b"; the first leads."""
+    with (
+        replica(api, "a", lease_seconds=lease_seconds) as first,
+        replica(api, "b", lease_seconds=lease_seconds) as second,
+    ):
+        yield first, second
 
 
 def holder(api: ApiServer) -> str:

@@ -147,13 +147,16 @@ class Shop:
 
     @contextlib.contextmanager
     def writes(self) -> Iterator["Writes"]:
-        """Record every write of a Deployment from now on."""
+        """Record every write of a Deployment from now on; at the end all of them are known."""
         path = _DEPLOYMENTS.format(self.namespace)
         version = self._request("GET", path)["metadata"]["resourceVersion"]
-        recorder = Writes(self.api, f"{path}?watch=1&resourceVersion={version}")
+        recorder = Writes(self.api, path, int(version))
         recorder.start()
         try:
             yield recorder
+            if recorder.is_alive():  # a watch ends with its server
+                found = self._request("GET", path)["items"]
+                recorder.catch_up(max((_version(item) for item in found), default=0))
         finally:
             recorder.stop()
 
@@ -194,10 +197,11 @@ class Shop:
 class Writes(threading.Thread):
     """Watches Deployments, and keeps what each write made of them."""
 
-    def __init__(self, api: ApiServer, path: str) -> None:
+    def __init__(self, api: ApiServer, path: str, version: int) -> None:
         super().__init__(daemon=True)
         self._connection = api.connection()
-        self._path = path
+        self._path = f"{path}?watch=1&resourceVersion={version}"
+        self._latest = version
         self._seen: list[tuple[str, Write]] = []
 
     def run(self) -> None:
@@ -207,8 +211,16 @@ class Writes(threading.Thread):
                 event = json.loads(line)
                 if event["type"] in ("ADDED", "MODIFIED"):
                     self._keep(event["object"])
+                if event["type"] != "ERROR":
+                    self._latest = _version(event["object"])
         except (OSError, HTTPException, ValueError, AttributeError):
             pass  # stopped
+
+    def catch_up(self, version: int) -> None:
+        """Wait for word of all writes up to a version: it comes after they can be read."""
+        eventually(
+            lambda: self._latest >= version or not self.is_alive(), f"word of the write {version}"
+        )
 
     def stop(self) -> None:
         """Stop watching."""
@@ -220,9 +232,7 @@ class Writes(threading.Thread):
 
     def _keep(self, body: Document) -> None:
         meta = body["metadata"]
-        write = Write(
-            int(meta["resourceVersion"]), int(body["spec"]["replicas"]), int(meta["generation"])
-        )
+        write = Write(_version(body), int(body["spec"]["replicas"]), int(meta["generation"]))
         self._seen.append((meta["name"].removesuffix("-worker"), write))
 
     def of(self, name: str = "images") -> Sequence[Write]:
@@ -232,3 +242,7 @@ class Writes(threading.Thread):
     def counts(self, name: str = "images") -> list[int]:
         """Return the replicas after each write that changed them."""
         return [count for count, _ in itertools.groupby(w.replicas for w in self.of(name))]
+
+
+def _version(body: Document) -> int:
+    return int(body["metadata"]["resourceVersion"])

@@ -9,7 +9,7 @@ from kubernetes.aio import client
 
 from support.api_server import ApiServer
 from support.fault_proxy import FaultProxy
-from support.leadership import forget_the_lease, hold_still, holder, leads, let_go, replica
+from support.leadership import forget_the_lease, hold_still, holder, leads, let_go, pair, replica
 from support.operator_process import NAMESPACE, OperatorProcess
 from support.redis_stage import RedisStage
 from support.shop import Shop
@@ -41,10 +41,7 @@ def pair_api(own_api: ApiServer) -> Iterator[ApiServer]:
 def test_one_works_and_the_other_is_warm(
     pair_api: ApiServer, own_shop: Shop, stage: RedisStage
 ) -> None:
-    with (
-        replica(pair_api, "a", lease_seconds=LONG) as first,
-        replica(pair_api, "b", lease_seconds=LONG) as second,
-    ):
+    with pair(pair_api, lease_seconds=LONG) as (first, second):
         own_shop.add()
         own_shop.await_condition("QueueReachable", "True", "Connected")
         stage.client.rpush(own_shop.queue(), *JOBS)
@@ -61,17 +58,13 @@ def test_one_works_and_the_other_is_warm(
 def test_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(
     pair_api: ApiServer, own_shop: Shop, stage: RedisStage
 ) -> None:
-    with (
-        replica(pair_api, "a", lease_seconds=SHORT) as first,
-        replica(pair_api, "b", lease_seconds=SHORT) as second,
-    ):
+    with pair(pair_api, lease_seconds=SHORT) as (first, second):
         own_shop.add()
         own_shop.await_condition("QueueReachable", "True", "Connected")
         with own_shop.writes() as writes:
             first.kill()
             stage.client.rpush(own_shop.queue(), *JOBS)
             own_shop.await_replicas(20, seconds=60)
-            eventually(lambda: writes.counts()[-1:] == [20], "word of the last write")
 
         assert writes.counts() == [20]
         assert leads(second)
@@ -81,10 +74,7 @@ def test_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(
 def test_a_rollout_hands_over_without_waiting_for_the_lease(
     pair_api: ApiServer, own_shop: Shop, stage: RedisStage
 ) -> None:
-    with (
-        replica(pair_api, "a", lease_seconds=LONG) as first,
-        replica(pair_api, "b", lease_seconds=LONG) as second,
-    ):
+    with pair(pair_api, lease_seconds=LONG) as (first, second):
         own_shop.add()
         own_shop.await_condition("QueueReachable", "True", "Connected")
         stage.client.rpush(own_shop.queue(), *JOBS)
@@ -93,7 +83,6 @@ def test_a_rollout_hands_over_without_waiting_for_the_lease(
             status, _ = first.stop()
             stage.client.rpush(own_shop.queue(), *JOBS[:100])
             own_shop.await_replicas(30, seconds=60)
-            eventually(lambda: writes.counts()[-1:] == [30], "word of the last write")
 
         assert status == 0
         assert writes.counts() == [30], "and nothing was moved by the hand-over itself"
@@ -104,10 +93,7 @@ def test_a_leader_that_was_held_still_beyond_its_lease_writes_nothing_any_more(
     pair_api: ApiServer, own_shop: Shop, stage: RedisStage
 ) -> None:
     """It is held still while it waits to shrink; meanwhile another has grown the pool."""
-    with (
-        replica(pair_api, "a", lease_seconds=SHORT) as first,
-        replica(pair_api, "b", lease_seconds=SHORT) as second,
-    ):
+    with pair(pair_api, lease_seconds=SHORT) as (first, second):
         own_shop.add(scaleDown={"stabilizationSeconds": 2})
         stage.client.rpush(own_shop.queue(), *JOBS)
         own_shop.await_replicas(20)
@@ -173,10 +159,7 @@ def _grow_behind(
 def test_an_api_server_that_is_away_longer_than_the_lease_leaves_one_leader(
     pair_api: ApiServer, own_shop: Shop, stage: RedisStage
 ) -> None:
-    with (
-        replica(pair_api, "a", lease_seconds=SHORT) as first,
-        replica(pair_api, "b", lease_seconds=SHORT) as second,
-    ):
+    with pair(pair_api, lease_seconds=SHORT) as (first, second):
         own_shop.add()
         own_shop.await_condition("QueueReachable", "True", "Connected")
         pair_api.kill()

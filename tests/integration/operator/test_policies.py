@@ -37,7 +37,6 @@ def test_a_limit_of_rate_makes_steps_of_one_jump(shop: Shop, stage: RedisStage) 
         stage.client.rpush(shop.queue(), *JOBS)
         shop.await_condition("ScalingLimited", "True", "ScaleUpLimited")
         shop.await_replicas(20)
-        eventually(lambda: writes.counts()[-1:] == [20], "word of the last write")
 
     assert writes.counts() == [8, 16, 20]
 
@@ -140,7 +139,6 @@ def test_a_redis_that_is_gone_for_long_calls_for_the_fallback(
         shop.await_replicas(6)
         assert time.monotonic() - lost > 1.9
         await_reason(shop, "Fallback")
-        eventually(lambda: writes.counts()[-1:] == [6], "word of the write")
 
     assert writes.counts() == [6]
 
