@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from image_worker.errors import ConfigError
 from image_worker.keys import keys_of, served
+from workerpool_operator.keys import queue_prefix
 from workerpool_operator.served import VARIABLE, mark, queues_of
-from workerpool_operator.tracking import queue_prefix
 
 
 @given(st.text(alphabet="ab:{}", min_size=1, max_size=12))

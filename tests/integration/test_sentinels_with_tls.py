@@ -13,9 +13,9 @@ from support.supervisor import Supervisor
 from unit.cli.stage import Cluster, pool_body
 from unit.cli.test_kubectl import encoded
 from workerpool_cli.pool import RESOURCE
+from workerpool_operator.channel import Credentials
 from workerpool_operator.queues import QueueReader
 from workerpool_operator.resource import Endpoint
-from workerpool_operator.tracking import Credentials
 
 __all__ = ["cluster"]
 

@@ -8,11 +8,11 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from workerpool_operator.channel import Credentials
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.resource import Endpoint
-from workerpool_operator.tracking import Credentials
 
 Invalidated = Callable[[Sequence[bytes] | None], None]
 

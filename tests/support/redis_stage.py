@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 import redis
 
 from support.redis_server import RedisServer
+from workerpool_operator.channel import Credentials
 from workerpool_operator.evidence import Report
+from workerpool_operator.keys import queue_prefix
 from workerpool_operator.model import Backlog
-from workerpool_operator.tracking import Credentials, TrackingConnection, queue_prefix
+from workerpool_operator.tracking import TrackingConnection
 
 LATER_SECONDS = 3600
 

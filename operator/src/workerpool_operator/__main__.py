@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from workerpool_operator import telemetry
+from workerpool_operator.channel import Credentials
 from workerpool_operator.cluster import Cluster, LeaseInCluster, connect
 from workerpool_operator.errors import ApplyFailed, ConfigError, NotFound
 from workerpool_operator.lease import Elector
@@ -18,7 +19,6 @@ from workerpool_operator.reconcile import RETIREMENT_REQUESTS, Reconciler
 from workerpool_operator.registry import Registry
 from workerpool_operator.resource import Endpoint, Key
 from workerpool_operator.settings import Settings, read_settings
-from workerpool_operator.tracking import Credentials
 from workerpool_operator.watch import Watch
 
 log = logging.getLogger("workerpool_operator")

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from workerpool_operator import sentinels
+from workerpool_operator.channel import Credentials
 from workerpool_operator.errors import Moved, Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.resource import Endpoint
-from workerpool_operator.tracking import Credentials, TrackingConnection
+from workerpool_operator.tracking import TrackingConnection
 
 CONFIRM_SECONDS = 5.0
 """For how long a master behind Sentinels is taken for one without being asked."""

@@ -21,12 +21,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
+from workerpool_operator.channel import Credentials
 from workerpool_operator.errors import ApplyFailed, NotFound, Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.nodes import Nodes
 from workerpool_operator.resource import Endpoint
-from workerpool_operator.tracking import Credentials
 
 log = logging.getLogger(__name__)
 

@@ -1,71 +1,43 @@
 """Observe → decide → write, for every pool, whenever anything about it changes.
 
 The place where the planes meet: the registry says what pools and Deployments there are, readers
-say how long the queues are, `decide` says what follows, the writer carries it out. Nothing here
-waits: each call takes one fact in and hands at most a few writes over.
+say how long the queues are, `control` has `decide` say what follows, the writer carries it out.
+Nothing here waits: each call takes one fact in and hands at most a few writes over. It knows
+which fact concerns whom; neither how a count is computed nor how anything is read or written.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection, Hashable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Collection, Hashable
 from functools import partial
 
 from workerpool_operator import workload
-from workerpool_operator.attention import moves
-from workerpool_operator.capacity import Needs, parse_needs
 from workerpool_operator.cluster import Cluster
-from workerpool_operator.decide import NO_HISTORY, decide
+from workerpool_operator.control import Controller
 from workerpool_operator.errors import ApplyFailed, NotFound, NotLeading, Unreadable
 from workerpool_operator.evidence import Survey
-from workerpool_operator.figures import figures
+from workerpool_operator.instruments import Instruments
 from workerpool_operator.inventory import Inventory, Stocktaking
-from workerpool_operator.learn import NOTHING, Learnt, learn
-from workerpool_operator.meter import Meter
-from workerpool_operator.model import Backlog, Decision, History, Observation, Reason
+from workerpool_operator.learn import learn
+from workerpool_operator.model import Backlog, Decision
 from workerpool_operator.notices import Chronicle, Clock, Events, StatusBoard
 from workerpool_operator.queues import CredentialSource, Timing
 from workerpool_operator.registry import PoolRecord, Registry
-from workerpool_operator.report import Document, Situation
-from workerpool_operator.resource import Key, Pool
+from workerpool_operator.report import Document
+from workerpool_operator.resource import Key
 from workerpool_operator.retirement import Retirement
-from workerpool_operator.rollout import Rollout, complete
+from workerpool_operator.rollout import Rollout
 from workerpool_operator.scaling import Scaling
 from workerpool_operator.settings import Settings
+from workerpool_operator.state import PoolState, pretends
 from workerpool_operator.subscriptions import Subscriptions
 from workerpool_operator.targets import Targets
-from workerpool_operator.telemetry import Metrics
 from workerpool_operator.writer import Writer
 
 log = logging.getLogger(__name__)
 
 RETIREMENT_REQUESTS = 8
 """Requests about pods under way at a time, beside what the writer sends."""
-
-
-@dataclass(slots=True)
-class _State:
-    """What is remembered of one pool between two calls."""
-
-    record: PoolRecord
-    board: StatusBoard
-    rollout: Rollout
-    scaling: Scaling
-    chronicle: Chronicle
-    manifest: Document | None = None
-    """The Deployment as the pool wants it; `None` if the pool is invalid."""
-    needs: Needs | None = None
-    """What its pods ask of a node, if they want whole cores."""
-    reading: Backlog | Unreadable | None = None
-    survey: Survey | Unreadable | None = None
-    history: History = NO_HISTORY
-    learnt: Learnt = NOTHING
-    decision: Decision | None = None
-    scaled_at: datetime | None = None
-    troubles: dict[str, ApplyFailed] = field(default_factory=dict)
-    """Why a kind of write fails, while it does."""
 
 
 class Reconciler:
@@ -83,7 +55,7 @@ class Reconciler:
         self._cluster = cluster
         self._settings = settings
         self._clock = clock
-        self._states: dict[Key, _State] = {}
+        self._states: dict[Key, PoolState] = {}
         timing = Timing(
             settings.tick_seconds,
             settings.safety_poll_seconds,
@@ -91,11 +63,14 @@ class Reconciler:
             settings.survey_seconds,
         )
         self.subscriptions = Subscriptions(self, credentials, timing)
-        self.metrics = Metrics(self._figures)
-        self._meter = Meter()
         self.writer = Writer(limit=settings.max_writes_in_flight, failed=self._write_failed)
         self._targets = Targets(cluster, registry, self._target_found)
         self._inventory = Inventory(self._pod_rejected)
+        self._instruments = Instruments(
+            self._states, registry, clock, settings.price_per_core_hour
+        )
+        self.metrics = self._instruments.metrics
+        self._controller = Controller(registry, self._inventory, self._instruments, clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._gate = asyncio.Semaphore(RETIREMENT_REQUESTS)
         self._events = Events(cluster, self.writer, clock, settings.pod_name)
@@ -134,23 +109,20 @@ class Reconciler:
         edited = state is None or state.record.generation != record.generation
         if state is None:
             state = self._states[key] = self._begin(record)
-        if _dry_run(state.record) is not _dry_run(record):
-            state.history, state.decision = NO_HISTORY, None  # what was pretended is not there
         if state.record is not record or state.manifest is None:
-            state.record, state.manifest = record, self._manifest(record)
-            state.needs = _needs(record.pool, state.manifest)
+            state.take(record, self._manifest(record))
         self._follow(key, state)
         if edited:  # a new policy may call for ticks at once
             self.subscriptions.poke(key)
         if edited and record.pool is not None and record.pool.target_deployment:
             self._targets.poke()
-        if _dry_run(record):
+        if pretends(record):
             state.rollout.close()
         elif record.pool is not None and state.manifest is not None:
             state.rollout.ensure(record.pool, state.manifest)
-        self._measure(key, record)
-        self._decide(key, state, told=None)
-        self._report(key, state)
+        self._instruments.meter(state)
+        self._controller.decide(state, told=None)
+        self._report(state)
 
     def heal(self) -> None:
         """Try again what no event would: pools that have no Deployment."""
@@ -170,9 +142,9 @@ class Reconciler:
                 before, state.learnt = state.learnt, learn(state.learnt, self._clock(), reading)
                 if state.learnt.loss is not before.loss:
                     state.chronicle.loss(state.record, state.learnt.loss)
-            self._decide(key, state, told=told)
-            self._report(key, state)
-            moves = moves or self._moves(key, state)
+            self._controller.decide(state, told=told)
+            self._report(state)
+            moves = moves or self._controller.moves(state)
         return moves
 
     def on_survey(self, keys: Collection[Key], survey: Survey | Unreadable) -> None:
@@ -180,30 +152,18 @@ class Reconciler:
         for key in keys:
             state = self._states[key]
             state.survey = survey
-            self._report(key, state)
+            self._report(state)
 
-    def _moves(self, key: Key, state: _State) -> bool:
-        """Return whether the pool must be looked at though Redis reports nothing."""
-        backlog, pool = state.reading, state.record.pool
-        if not isinstance(backlog, Backlog) or pool is None:
-            return True
-        replicas = self._replicas(key, state, pool)
-        if replicas is None:
-            return True
-        return moves(backlog, pool.policy, replicas, state.decision, self._clock())
-
-    def _follow(self, key: Key, state: _State) -> None:
-        """Read the pool's queue; what was known of another one says nothing of this."""
+    def _follow(self, key: Key, state: PoolState) -> None:
+        """Read the pool's queue, from its beginning if it is another one than before."""
         pool = state.record.pool
         if pool is None:
             self.subscriptions.unfollow(key)
         elif not self.subscriptions.follow(key, pool):
             return
-        state.survey = None
-        state.reading, state.history, state.decision = None, NO_HISTORY, None
-        state.learnt = NOTHING
+        state.forget_queue()
 
-    def _begin(self, record: PoolRecord) -> _State:
+    def _begin(self, record: PoolRecord) -> PoolState:
         """Return what is remembered of a pool that is new here."""
         key = record.key
         board = StatusBoard(key, self._cluster, self.writer, self._clock)
@@ -219,15 +179,15 @@ class Reconciler:
             done=partial(self._scaled, key),
         )
         chronicle = Chronicle(self._events, self._clock, record.status.get("history") or ())
-        return _State(record, board, rollout, scaling, chronicle)
+        return PoolState(record, board, rollout, scaling, chronicle)
 
     def _retirement(self, key: Key) -> Retirement | None:
         if not self._settings.retirement:
             return None
 
         def changed() -> None:
-            self._decide(key, self._states[key], told=None)
-            self._report(key, self._states[key])
+            self._controller.decide(self._states[key], told=None)
+            self._report(self._states[key])
 
         def warn(words: str) -> None:
             log.warning(words, extra={"pool": str(key)})
@@ -237,17 +197,14 @@ class Reconciler:
         ask = partial(self.subscriptions.ask, key)
         return Retirement(self._cluster, ask, self._gate, changed=changed, warn=warn)
 
-    def _forget(self, key: Key, state: _State) -> None:
+    def _forget(self, key: Key, state: PoolState) -> None:
         """A deleted pool: its Deployment is the garbage collector's."""
         self.subscriptions.unfollow(key)
         state.board.close()
         state.rollout.close()
         state.scaling.close()
-        self._meter.drop(key)
+        self._instruments.drop(key)
         self._inventory.waive(key)
-        for reason in Reason:
-            with suppress(KeyError):
-                self.metrics.decisions.remove(key.namespace, key.name, str(reason))
         del self._states[key]
         log.info("pool deleted", extra={"pool": str(key)})
 
@@ -284,45 +241,8 @@ class Reconciler:
             state.scaling.withdraw()
             if str(before) != str(problem):
                 self._events.tell(state.record, problem.reason, str(problem), warning=True)
-        self._decide(key, state, told=None)
-        self._report(key, state)
-
-    # --- the scale
-
-    def _decide(self, key: Key, state: _State, *, told: float | None) -> None:
-        pool, reading = state.record.pool, state.reading
-        if pool is None or reading is None:
-            state.scaling.rest()
-            return
-        replicas = self._replicas(key, state, pool)
-        if replicas is None or "target" in state.troubles:  # its size is another's to decide
-            state.scaling.rest()
-            return
-        now = self._clock()
-        backlog = reading if isinstance(reading, Backlog) else None
-        pace, loss = state.learnt.pace(now), state.learnt.loss
-        places = self._inventory.places(key, state.needs, now) if state.needs else None
-        observation = Observation(now, replicas, backlog, pace, loss, places)
-        before, decision = state.decision, decide(observation, pool.policy, state.history)
-        state.history = decision.history
-        state.decision = decision = state.scaling.allowed(pool, decision)
-        if state.needs is None or pool.dry_run:
-            self._inventory.waive(key)
-        else:
-            self._inventory.claim(key, state.needs, decision.desired)
-        if before is None or before.reason is not decision.reason:
-            self._count_decision(key, decision)
-        if decision.desired == state.scaling.wanted:
-            return
-        if decision.desired == replicas or pool.dry_run:
-            state.troubles.pop("scale", None)
-            state.scaling.withdraw()  # what was decided before no longer holds
-            if decision.desired != replicas:
-                state.chronicle.change(state.record, replicas, decision, "Would scale")
-            return
-        deployment = self._registry.deployment(key)
-        assert deployment is not None  # noqa: S101  it has replicas
-        state.scaling.ask(deployment, decision, told)
+        self._controller.decide(state, told=None)
+        self._report(state)
 
     def _scaled(self, key: Key, before: int, decision: Decision, told: float | None) -> None:
         """Take in that a decision was carried out."""
@@ -338,39 +258,13 @@ class Reconciler:
     def _pod_rejected(self, key: Key) -> None:
         """Take in that a node turned a pod away, before there are many."""
         if (state := self._states.get(key)) is not None:
-            self._decide(key, state, told=None)
-            self._report(key, state)
-
-    def _replicas(self, key: Key, state: _State, pool: Pool) -> int | None:
-        """Return the present count; in a dry run what it would be; unknown while it is made."""
-        if pool.dry_run and state.decision is not None:
-            return state.decision.desired
-        deployment = self._registry.deployment(key)
-        if complete(deployment, pool):
-            return deployment.replicas
-        return 0 if pool.dry_run else None
-
-    def _count_decision(self, key: Key, decision: Decision) -> None:
-        labels = {"namespace": key.namespace, "pool": key.name, "reason": str(decision.reason)}
-        self.metrics.decisions.labels(**labels).inc()
+            self._controller.decide(state, told=None)
+            self._report(state)
 
     # --- reports
 
-    def _report(self, key: Key, state: _State) -> None:
-        state.board.show(partial(self._situation, key, state))
-
-    def _situation(self, key: Key, state: _State) -> Situation:
-        return Situation(
-            state.record,
-            self._registry.deployment(key),
-            state.reading,
-            state.decision,
-            next(iter(state.troubles.values()), None),
-            state.scaled_at,
-            state.survey,
-            state.chronicle.changes,
-            state.learnt.loss,
-        )
+    def _report(self, state: PoolState) -> None:
+        state.board.show(lambda: state.situation(self._registry.deployment(state.key)))
 
     def _write_failed(self, slot: Hashable, error: ApplyFailed) -> None:
         """Take in that a write failed; the writer tries it again unless the object is gone."""
@@ -392,36 +286,4 @@ class Reconciler:
         if before is None or str(before) != str(error):
             self._events.tell(state.record, error.reason, str(error), warning=True)
         state.troubles[kind] = error
-        self._report(key, state)
-
-    def _measure(self, key: Key, record: PoolRecord) -> None:
-        """Have the meter run at the rate of what is asked for now."""
-        deployment, pool = self._registry.deployment(key), record.pool
-        now, workers, cores = asyncio.get_running_loop().time(), 0, 0.0
-        if pool is not None and complete(deployment, pool):
-            workers = deployment.replicas * pool.policy.workers_per_replica
-            cores = deployment.replicas * pool.cpu.requested
-        self._meter.set(key, now, workers=workers, cores=cores)
-
-    def _figures(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
-        now, price = asyncio.get_running_loop().time(), self._settings.price_per_core_hour
-        return {
-            (key.namespace, key.name): figures(
-                self._situation(key, state),
-                state.learnt.pace(self._clock()).oldest_wait,
-                self._meter.read(key, now),
-                price,
-            )
-            for key, state in self._states.items()
-        }
-
-
-def _dry_run(record: PoolRecord) -> bool:
-    return record.pool is not None and record.pool.dry_run
-
-
-def _needs(pool: Pool | None, manifest: Document | None) -> Needs | None:
-    """Return what pods of an exclusive pool need; shares of a core are not counted."""
-    if pool is None or manifest is None or pool.cpu.cores is None:
-        return None
-    return parse_needs(manifest["spec"]["template"]["spec"], pool.cpu.cores)
+        self._report(state)

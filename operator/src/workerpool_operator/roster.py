@@ -9,8 +9,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from workerpool_operator.keys import queue_prefix
 from workerpool_operator.served import mark
-from workerpool_operator.tracking import queue_prefix
 from workerpool_operator.victims import Roster
 
 Ask = Callable[[str, Sequence[Sequence[str | int]]], Awaitable[list[Any]]]

@@ -8,9 +8,9 @@ https://redis.io/docs/latest/develop/reference/sentinel-clients/
 import asyncio
 from collections import Counter
 
+from workerpool_operator.channel import ask_once
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.resource import Endpoint
-from workerpool_operator.tracking import ask_once
 
 ANSWER_SECONDS = 1.0
 """One that is silent for longer is left out: the others know the same."""

@@ -13,12 +13,12 @@ from support.fault_proxy import FaultProxy
 from support.readers import running
 from support.redis_server import RedisServer
 from support.redis_stage import RedisStage, redis_stage
+from workerpool_operator.channel import Credentials
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import QueueReader, Timing
 from workerpool_operator.resource import Endpoint, Key
-from workerpool_operator.tracking import Credentials
 
 QUEUE = "queue:images"
 TIMING = Timing(tick=0.05, safety_poll=600, timeout=0.3)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from support.redis_cluster import RedisCluster
+from workerpool_operator.channel import Credentials
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import QueueReader, Timing
 from workerpool_operator.resource import Endpoint
-from workerpool_operator.tracking import Credentials
 
 QUEUE = "queue:images"
 TIMING = Timing(tick=0.05, safety_poll=1, timeout=5, survey=0.1)

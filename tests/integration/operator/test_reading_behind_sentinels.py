@@ -12,12 +12,12 @@ from support.redis_server import RedisServer, free_port
 from support.redis_stage import RedisStage
 from support.sentinels import SentinelGroup
 from workerpool_operator import nodes, sentinels
+from workerpool_operator.channel import Credentials
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import QueueReader, Timing
 from workerpool_operator.resource import Endpoint
-from workerpool_operator.tracking import Credentials
 
 QUEUE = "queue:images"
 TIMING = Timing(tick=0.05, safety_poll=0.2, timeout=5)

@@ -8,9 +8,11 @@ import pytest
 from support.connection_contract import ConnectionContract, Heard, until
 from support.redis_server import RedisServer
 from support.redis_stage import RedisStage
+from workerpool_operator.channel import Credentials
 from workerpool_operator.errors import Unreadable
+from workerpool_operator.keys import queue_prefix
 from workerpool_operator.model import Backlog
-from workerpool_operator.tracking import Credentials, TrackingConnection, queue_prefix
+from workerpool_operator.tracking import TrackingConnection
 
 QUEUE = "queue:images"
 READER = ["+llen", "+zcard", "+zcount", "+hmget", "+time", "~*"]
@@ -222,7 +224,7 @@ async def test_a_password_is_in_no_message_and_no_representation(stage: RedisSta
     with pytest.raises(Unreadable) as caught:
         await connection.open(Heard())
 
-    assert "hunter" not in f"{caught.value}{caught.value!r}{connection._address}"  # noqa: SLF001
+    assert "hunter" not in f"{caught.value}{caught.value!r}{connection._channel.address}"  # noqa: SLF001
 
 
 # --- what it leaves behind
@@ -236,7 +238,8 @@ async def test_a_failed_or_cancelled_attempt_leaves_no_connection(stage: RedisSt
     connection = stage.connection()
     with stage.frozen():
         opening = asyncio.create_task(connection.open(Heard()))
-        await until(lambda: connection._link.is_connected, "connection to cancel")  # noqa: SLF001
+        link = connection._channel._link  # noqa: SLF001
+        await until(lambda: link.is_connected, "connection to cancel")
         opening.cancel()
         await asyncio.wait({opening})
 

@@ -6,11 +6,11 @@ import pytest
 
 from support.connection_contract import ConnectionContract, Stage
 from support.fake_connection import FakeRedis
+from workerpool_operator.channel import Credentials
 from workerpool_operator.evidence import Report, Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import Connection
 from workerpool_operator.resource import Endpoint
-from workerpool_operator.tracking import Credentials
 
 pytestmark = pytest.mark.looptime
 

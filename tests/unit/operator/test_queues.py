@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from support.fake_connection import FakeRedis
+from workerpool_operator.channel import Credentials
 from workerpool_operator.errors import ApplyFailed, Forbidden, NotFound, Unreadable
 from workerpool_operator.evidence import Report, Survey
 from workerpool_operator.model import Backlog
 from workerpool_operator.queues import PIPELINE_QUEUES, QueueReader, Timing
 from workerpool_operator.resource import Endpoint, Key
-from workerpool_operator.tracking import Credentials
 
 pytestmark = pytest.mark.looptime
 

@@ -1,0 +1,9 @@
+"""How the keys beside a queue are called; `docs/protocol.md` lists them."""
+
+
+def queue_prefix(queue: str) -> str:
+    """Return what the keys beside a list start with: the same hash slot as the list.
+
+    `queue:images` → `{queue:images}:`; a list with its own tag keeps it: `q:{eu}` → `q:{eu}:`.
+    """
+    return f"{queue}:" if "}" in queue else f"{{{queue}}}:"
