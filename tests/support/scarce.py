@@ -1,7 +1,8 @@
-"""Render a file with ever more memory, each time in a process of its own, and say what came of it.
+"""Render files with ever more memory, each time in a process of its own; say what came of it.
 
-`python -m support.scarce FILE FORM FRAMES MEGABYTES...` prints one word per amount. A fresh
-process, because one that has worked before has memory of its own to give.
+`python -m support.scarce` reads lines of `FILE FORM FRAMES MEGABYTES...`, and answers each with
+one word per amount. Each is rendered by a child of one that has only imported, because a process
+that has worked before has memory of its own to give.
 """
 
 import os
@@ -17,8 +18,9 @@ from image_worker.presets import Form, Preset
 SIDE = 1_500
 
 
-def outcome(data: bytes, preset: Preset, megabytes: int) -> str:
+def outcome(file: Path, preset: Preset, megabytes: int) -> str:
     """Render with so much memory left."""
+    data = file.read_bytes()
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     memory.limit(taken + (megabytes << 20))
     try:
@@ -30,13 +32,13 @@ def outcome(data: bytes, preset: Preset, megabytes: int) -> str:
     return "Rendered"
 
 
-def alone(data: bytes, preset: Preset, megabytes: int) -> str:
+def alone(file: Path, preset: Preset, megabytes: int) -> str:
     """Do it in a child, which may die of it."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            os.write(writer, outcome(data, preset, megabytes).encode())
+            os.write(writer, outcome(file, preset, megabytes).encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -47,12 +49,13 @@ def alone(data: bytes, preset: Preset, megabytes: int) -> str:
 
 
 def main() -> None:
-    """Try each amount."""
-    file, form, frames, *amounts = sys.argv[1:]
-    data = Path(file).read_bytes()
-    preset = Preset("a", SIDE, SIDE, form=Form(form), frames=int(frames))
-    words = [alone(data, preset, int(megabytes)) for megabytes in amounts]
-    sys.stdout.write(" ".join(words) + "\n")
+    """Try each amount with each file."""
+    for line in sys.stdin:
+        file, form, frames, *amounts = line.split()
+        preset = Preset("a", SIDE, SIDE, form=Form(form), frames=int(frames))
+        words = [alone(Path(file), preset, int(megabytes)) for megabytes in amounts]
+        sys.stdout.write(" ".join(words) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import resource
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -290,44 +291,59 @@ LARGE: dict[str, dict[str, object]] = {
 }
 
 
+@cache
+def large(name: str) -> bytes:
+    base = Image.radial_gradient("L").resize((2_000, 1_500)).convert("RGB")
+    return encoded(base, name.rpartition(" ")[2], **LARGE[name])
+
+
+Scarce = Callable[[Path, Form, int, Sequence[int]], list[str]]
+
+
+@pytest.fixture(scope="module")
+def scarce() -> Iterator[Scarce]:
+    """Return who says what comes of a file when so many megabytes are left."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "support.scarce"],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, told = process.stdin, process.stdout
+
+        def ask(file: Path, form: Form, frames: int, megabytes: Sequence[int]) -> list[str]:
+            print(file, form, frames, *megabytes, file=asked, flush=True)
+            return told.readline().split()
+
+        yield ask
+
+
 @pytest.mark.parametrize(
     ("name", "form"),
     [*((name, Form.JPEG) for name in LARGE), *(("GIF", form) for form in list(Form)[1:])],
 )
 def test_a_good_picture_without_memory_is_never_called_broken(
-    tmp_path: Path, name: str, form: Form
+    scarce: Scarce, tmp_path: Path, name: str, form: Form
 ) -> None:
-    base = Image.radial_gradient("L").resize((2_000, 1_500)).convert("RGB")
-    data = encoded(base, name.rpartition(" ")[2], **LARGE[name])
-    amounts = ("1", "6", "12", "18", "25", "50", "400")
-    first, *between, last = with_little_memory(tmp_path, data, form, amounts)
+    file = tmp_path / "large"
+    file.write_bytes(large(name))
+    first, *between, last = scarce(file, form, 1, (1, 6, 12, 18, 25, 50, 400))
     assert (first, last) == ("OutOfMemory", "Rendered")
     assert set(between) <= {"OutOfMemory", "Rendered"}
 
 
 @pytest.mark.parametrize("name", ["GIF", "WEBP", "AVIF"])
-def test_a_good_animation_without_memory_is_never_called_broken(tmp_path: Path, name: str) -> None:
+def test_a_good_animation_without_memory_is_never_called_broken(
+    scarce: Scarce, tmp_path: Path, name: str
+) -> None:
     base = Image.radial_gradient("L").resize((600, 480)).convert("RGB")
     frames = [base.rotate(5 * turns) for turns in range(10)]
-    data = encoded(frames[0], name, save_all=True, append_images=frames[1:], **LARGE.get(name, {}))
-    amounts = ("2", *(str(megabytes) for megabytes in range(8, 38, 6)), "300")
-    first, *between, last = with_little_memory(tmp_path, data, Form.WEBP, amounts, "10")
+    moving = {"save_all": True, "append_images": frames[1:]}
+    file = tmp_path / "moving"
+    file.write_bytes(encoded(frames[0], name, **moving, **LARGE.get(name, {})))
+    first, *between, last = scarce(file, Form.WEBP, 10, (2, *range(8, 38, 6), 300))
     assert (first, last) == ("OutOfMemory", "Rendered")
     assert set(between) <= {"OutOfMemory", "Rendered"}
-
-
-def with_little_memory(
-    folder: Path, data: bytes, form: Form, amounts: Sequence[str], frames: str = "1"
-) -> list[str]:
-    """Say what comes of a file when so many megabytes are left."""
-    file = folder / "large"
-    file.write_bytes(data)
-    done = subprocess.run(
-        [sys.executable, "-m", "support.scarce", file, form, frames, *amounts],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return done.stdout.split()
