@@ -349,8 +349,9 @@ async def test_a_certificate_of_nobody_known_is_refused(
 ) -> None:
     authority = (certificates / trusted).read_text() if trusted else None
     async with reading(ears, tls.url, {"ca.crt": authority}):
-        await ears.until_trouble("Unreachable")
-        assert "certificate" in str(ears.latest[QUEUE]).lower()
+        # An attempt before may have had no answer in time, on a busy machine.
+        await ears.until(lambda ears: "certificate" in str(ears.latest.get(QUEUE)).lower())
+        assert set(ears.troubles) == {"Unreachable"}
 
 
 @pytest.mark.parametrize("authority", ["no PEM at all", "Größe"])
