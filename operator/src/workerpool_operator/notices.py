@@ -12,7 +12,7 @@ from functools import partial
 
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.errors import ApplyFailed, Unreadable
-from workerpool_operator.model import Backlog, Decision, Loss
+from workerpool_operator.model import Backlog, Decision, Loss, Reason
 from workerpool_operator.registry import PoolRecord
 from workerpool_operator.report import (
     CHANGES_KEPT,
@@ -138,9 +138,12 @@ class Chronicle:
     def change(self, record: PoolRecord, before: int, decision: Decision, verb: str) -> None:
         """Tell of a change of scale."""
         note = f"{verb} from {before} to {decision.desired}: {decision.message}"
+        rejected = decision.reason is Reason.PODS_REJECTED
+        if rejected:  # who, why, and what helps
+            note += f". {decision.shortage}"
         reason = str(decision.reason)
         counts = {"from": before, "to": decision.desired}
         log.info(note, extra={"pool": str(record.key), "reason": reason, **counts})
-        self._events.tell(record, reason, note)
+        self._events.tell(record, reason, note, warning=rejected)
         change = change_document(before, decision, self._clock())
         self.changes = (change, *self.changes)[:CHANGES_KEPT]

@@ -128,6 +128,10 @@ def test_a_pod_that_a_node_turns_away_stops_the_growth_for_a_while_and_is_explai
     await_words(own_shop, "4 of 5 replicas have no place")
     await_words(own_shop, "spec.cpu.cores: 2")
     own_shop.await_replicas(1)
+    (event, *_) = eventually(lambda: own_shop.events("PodsRejected"), "an Event")
+    assert event["type"] == "Warning"
+    assert "Scaled from 5 to 1" in event["note"]
+    assert "spec.cpu.cores: 2" in event["note"]
     nodes.bind(own_shop.namespace, smt, pool="images")  # made instead, and not answered for
     with own_shop.writes() as writes:
         own_shop.await_replicas(2, seconds=60)  # one is tried, when that is stale
