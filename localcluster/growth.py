@@ -3,8 +3,8 @@
 import shutil
 
 from localcluster import cgroups, cluster, components, network, node, ownership, roster
-from localcluster.commands import run
-from localcluster.errors import LocalClusterError
+from localcluster.commands import succeeds
+from localcluster.errors import CommandFailed, LocalClusterError
 from localcluster.layout import Layout
 from localcluster.roster import Kind
 
@@ -25,11 +25,7 @@ def remove(layout: Layout, name: str) -> None:
     with ownership.exclusive():
         ownership.check(layout.checkout)
         leaving = roster.added(layout, name)
-        cluster.kubectl(
-            layout,
-            *("drain", name, "--ignore-daemonsets", "--delete-emptydir-data", "--force"),
-            *("--disable-eviction", f"--timeout={_DRAIN_SECONDS}s"),
-        )
+        _drain(layout, name)
         hierarchies = cgroups.mounted()
         parts = [part.name for part in node.components(layout, leaving)]
         groups = [cgroups.component(hierarchies, part) for part in parts]
@@ -38,14 +34,26 @@ def remove(layout: Layout, name: str) -> None:
         cluster.kubectl(layout, "delete", "node", name, "--ignore-not-found")
         others = [each.index for each in roster.nodes(layout) if each.index != leaving.index]
         network.remove_node(name, leaving.index, others)
-        run(["umount", "--lazy", leaving.mounts])
-        leaving.mounts.unlink()
+        succeeds(["umount", "--lazy", leaving.mounts])  # one that never started has none
+        leaving.mounts.unlink(missing_ok=True)
         for socket in leaving.socket.parent.glob(f"{leaving.socket.name}*"):
             socket.unlink()
         cgroups.remove_below(*groups, *pods)
         for part in parts:
             components.forget(layout, part)
         shutil.rmtree(layout.node(name))
+
+
+def _drain(layout: Layout, name: str) -> None:
+    """Have a node's pods end as they like to, if they do so in time."""
+    try:
+        cluster.kubectl(
+            layout,
+            *("drain", name, "--ignore-daemonsets", "--delete-emptydir-data", "--force"),
+            *("--disable-eviction", f"--timeout={_DRAIN_SECONDS}s"),
+        )
+    except CommandFailed as error:
+        print(f"  pods of {name} are killed, as they do not end: {error}")
 
 
 def _require_whole(layout: Layout) -> None:
