@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from support.api_server import ApiServer, Document
 
@@ -70,9 +70,10 @@ class Nodes:
         }
         self._answer(path, {"phase": "Pending", "containerStatuses": [worker]})
 
-    def turn_away(self, path: str, reason: str, message: str) -> None:
-        """Do what a kubelet does with a pod that it cannot take."""
-        self._answer(path, {"phase": "Failed", "reason": reason, "message": message})
+    def turn_away(self, path: str, reason: str, message: str, *, minutes: float = 0) -> None:
+        """Do what a kubelet does with a pod that it cannot take, or did so many minutes ago."""
+        status = {"phase": "Failed", "reason": reason, "message": message}
+        self._answer(path, status, minutes)
 
     def end(self, path: str) -> None:
         """Ask a pod to end; without a kubelet it goes on ending."""
@@ -91,9 +92,10 @@ class Nodes:
         for name in self._names:
             self._api.request("DELETE", f"{_NODES}/{name}")
 
-    def _answer(self, path: str, status: Document) -> None:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._send("PATCH", f"{path}/status", {"status": status | {"startTime": now}})
+    def _answer(self, path: str, status: Document, minutes: float = 0) -> None:
+        at = datetime.now(UTC) - timedelta(minutes=minutes)
+        start = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._send("PATCH", f"{path}/status", {"status": status | {"startTime": start}})
 
     def _send(self, method: str, path: str, body: Document | None = None) -> None:
         kind = _MERGE if method == "PATCH" else "application/json"

@@ -8,11 +8,15 @@ turns away, the longer the wait, and the more it takes in, the more are tried to
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from workerpool_operator.stock import Pod
 
 HOLD = timedelta(seconds=10)
-"""How long after a rejection no further pod is tried; twice as long after each one more."""
+"""How long after an attempt failed none is made; twice as long after each one more that failed."""
+ONE_ATTEMPT = timedelta(seconds=5)
+"""Rejections that follow upon each other within this time are of one attempt: until the operator
+has heard of the first, others are made."""
 HOLD_LONGEST = timedelta(minutes=5)
 REMEMBERED = timedelta(minutes=30)
 """For how long a rejection counts."""
@@ -45,9 +49,13 @@ def refusal(pods: Sequence[Pod], cores: int, at: datetime) -> Refusal | None:
     )
     if not refused:
         return None
-    last, number = refused[-1], len(refused)
+    last, failed = (
+        refused[-1],
+        1
+        + sum(later.since - earlier.since >= ONE_ATTEMPT for earlier, later in pairwise(refused)),
+    )
     settled = [pod for pod in pods if pod.placed and pod.admitted]
-    held = at - last.since < min(HOLD_LONGEST, HOLD * 2 ** min(number - 1, 16))
+    held = at - last.since < min(HOLD_LONGEST, HOLD * 2 ** min(failed - 1, 16))
     since_then = sum(1 for pod in settled if pod.since > last.since)
     return Refusal(len(settled), 0 if held else 1 + since_then, _words(last, cores))
 

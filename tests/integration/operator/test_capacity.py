@@ -150,9 +150,9 @@ def test_a_rejection_says_nothing_of_pods_that_ask_for_other_cores(
     smt = nodes.add(8)
     stage.client.rpush(own_shop.queue(), *JOBS)
     own_shop.await_replicas(3)
-    for _ in range(9):  # so many that nobody is tried for five minutes
+    for minutes in range(9):  # so often that nobody is tried for five minutes
         refused = nodes.bind(own_shop.namespace, smt, pool="images")
-        nodes.turn_away(refused, "SMTAlignmentError", "SMT Alignment Error: requested 1 cpus")
+        nodes.turn_away(refused, "SMTAlignmentError", "SMT Alignment Error", minutes=minutes)
     own_shop.await_replicas(0)
 
     own_shop.edit(cpu={"policy": "Exclusive", "cores": 2, "threadsPerCore": 2})

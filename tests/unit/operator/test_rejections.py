@@ -17,9 +17,13 @@ from workerpool_operator.model import Places
         ([11], False),
         ([11, 200], True),  # twice as long after the second
         ([21, 200], False),
-        ([299] + [400] * 9, True),  # five minutes at most
-        ([301] + [400] * 9, False),
-        ([15] + [1900] * 9, False),  # half an hour later they do not count
+        ([9, 12, 13, 13, 17], True),  # of one attempt, that ended when the last was turned away
+        ([11, 12, 13, 13, 17], False),
+        ([19, 21, 27, 28], True),  # of two
+        ([21, 22, 27, 28], False),
+        ([299, *range(400, 490, 10)], True),  # five minutes at most
+        ([301, *range(400, 490, 10)], False),
+        ([15, *range(1900, 1990, 10)], False),  # half an hour later they do not count
     ],
 )
 def test_after_a_rejection_nobody_is_tried_for_a_while_and_longer_each_time(
