@@ -4,8 +4,6 @@ One installation serves the whole session, and looks after the namespaces of the
 each test has a namespace and a pool of its own. What an interrupted run left is removed first.
 """
 
-import subprocess
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.kubectl import Document, Kubectl
+from support.local_nodes import AddNode, added_nodes, localcluster, remove_left_over
 from support.product import (
     CHART,
     OURS,
@@ -45,16 +44,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def images() -> Images:
     """Build what changed of the images."""
-    _localcluster("build-images", seconds=1500)
+    localcluster("build-images", seconds=1500)
     return Images.built()
 
 
 @pytest.fixture(scope="session")
 def kubectl(images: Images) -> Kubectl:
     """Start the cluster if it does not run, and give it the images."""
-    _localcluster("up", seconds=300)
+    localcluster("up", seconds=300)
+    remove_left_over()
     archives = sorted((ROOT / ".build" / "images").glob("*.tar"))
-    _localcluster("load-image", *map(str, archives), seconds=600)
+    localcluster("load-image", *map(str, archives), seconds=600)
     assert images.operator
     kubectl = Kubectl(ROOT / ".build" / "bin", ROOT / ".cluster" / "kubeconfig")
     _refuse_a_second_operator(kubectl)
@@ -111,6 +111,14 @@ def make_pool(
         yield make
 
 
+@pytest.fixture
+def add_node(product: Product) -> Iterator[AddNode]:
+    """Add nodes to the cluster for one test; ask for it before the pools, which go first."""
+    del product
+    with added_nodes() as add:
+        yield add
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -132,14 +140,6 @@ def keep() -> Keep:
         (ARTIFACTS / name).write_text(text)
 
     return write
-
-
-def _localcluster(*words: str, seconds: float) -> None:
-    command = [sys.executable, "-m", "localcluster", *words]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
-    )
-    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
 
 
 def _refuse_a_second_operator(kubectl: Kubectl) -> None:

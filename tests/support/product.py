@@ -354,7 +354,10 @@ class PhotoPool:
             ),
             self.kubectl.run("get", "wp,deploy,pods", *words, "-o", "wide"),
             self.kubectl.run("get", "events", *words, "--sort-by=.metadata.creationTimestamp"),
-            self.kubectl.run("logs", "-l", f"workerpool.dev/pool={POOL}", *words, "--tail=5"),
+            self.kubectl.run(
+                *("logs", "-l", f"workerpool.dev/pool={POOL}", *words, "--tail=5"),
+                "--ignore-errors",  # of pods that never ran
+            ),
         ]
         return "\n".join(parts)
 
