@@ -41,7 +41,7 @@ cluster-test: venv ## The product on real kubelets
 	@$(PY) -m pytest tests/cluster
 
 cluster-soak: venv ## Thirty cycles of random load on real kubelets: no job is touched by scale-in
-	@SCALE_IN_CYCLES=30 SCALE_IN_LONGEST_SECONDS=20 SCALE_IN_REPLICAS=12 SCALE_IN_LEAST=200 \
+	@SCALE_IN_CYCLES=30 SCALE_IN_LONGEST_SECONDS=20 SCALE_IN_REPLICAS=16 SCALE_IN_LEAST=200 \
 	  $(PY) -m pytest tests/cluster/test_scale_in.py && tail -n +1 .build/artifacts/scale_in*.json
 
 chaos: venv ## 20,000 jobs in a storm of 300 faults, nothing lost; SEED=… JOBS=… FAULTS=…
