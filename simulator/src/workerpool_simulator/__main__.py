@@ -176,7 +176,7 @@ def _compare(trace: Trace, policy: Policy, options: argparse.Namespace) -> list[
     if options.picture:
         from workerpool_simulator.picture import draw  # noqa: PLC0415  an optional dependency
 
-        draw(trace.name, outcomes, options.picture / f"{trace.name}.png")
+        draw(trace, outcomes, options.picture / f"{trace.name}.png")
     return outcomes
 
 

@@ -196,8 +196,12 @@ class Knative:
 def candidates(
     policy: Policy, target: float, begins: datetime = EPOCH
 ) -> list[Callable[[], Decider]]:
-    """Return the policies to compare, each made anew for each trace."""
+    """Return the policies to compare, each made anew for each trace.
+
+    Tuned KEDA polls every second, grows without a limit, and has the pool's window.
+    """
     low, high = policy.min_replicas, policy.max_replicas
+    window = policy.stabilization.total_seconds()
     return [
         lambda: Workerpool(policy, begins=begins),
         lambda: Keda(target, low, high),
@@ -207,8 +211,8 @@ def candidates(
             high,
             name="keda-tuned",
             polling_interval=1,
-            cooldown=60,
-            down_window=60,
+            cooldown=window,
+            down_window=window,
             limited_up=False,
         ),
         lambda: Knative(target, low, high),

@@ -304,8 +304,18 @@ def test_a_lower_maximum_cuts_at_once() -> None:
 
 # --- laws
 
-counts = st.integers(0, 200_000)
-backlogs = st.builds(Backlog, counts, counts, counts, counts, counts, counts)
+# Mostly small numbers, all of an example at once: that is where the steps meet. Among large ones a
+# single step, such as the busy floor, nearly always has its way, and the others may be wrong.
+small_worlds = st.sampled_from([True, True, True, False])
+
+
+def at_most(small: int, large: int, least: int = 0) -> st.SearchStrategy[int]:
+    return small_worlds.flatmap(lambda it: st.integers(least, small if it else large))
+
+
+backlogs = small_worlds.flatmap(
+    lambda it: st.builds(Backlog, *[st.integers(0, 30 if it else 200_000)] * 6)
+)
 
 
 spans = st.integers(1, 86_400).map(seconds)
@@ -321,8 +331,10 @@ down_limits = st.none() | st.one_of(
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
-    low = draw(st.integers(0, 10_000))
-    high = draw(st.integers(max(1, low), 10_000))
+    small = draw(small_worlds)
+    most = 60 if small else 10_000
+    low = draw(st.integers(0, most // 10))
+    high = draw(st.integers(max(1, low), most))
     floors = st.builds(
         Schedule,
         st.sampled_from(["0 * * * *", "30 11 * * *", "0 0 1 1 *"]),
@@ -333,17 +345,17 @@ def policies(draw: st.DrawFn) -> Policy:
     return Policy(
         min_replicas=low,
         max_replicas=high,
-        backlog_per_replica=draw(st.integers(1, 1_000_000)),
-        workers_per_replica=draw(st.integers(1, 256)),
+        backlog_per_replica=draw(st.integers(1, 10 if small else 1_000_000)),
+        workers_per_replica=draw(st.integers(1, 4 if small else 256)),
         stabilization=seconds(draw(st.integers(0, 86_400))),
         paused=False,
         drain=draw(st.none() | spans),
         max_wait=draw(st.none() | spans),
         assumed_job=draw(spans),
-        standby=draw(st.integers(0, 10_000)),
+        standby=draw(st.integers(0, 3 if small else 10_000)),
         up_limit=draw(rate_limits),
         down_limit=draw(down_limits),
-        only_up=draw(st.booleans()),
+        only_up=draw(st.sampled_from([False, False, False, True])),
         schedules=tuple(draw(st.lists(floors, max_size=2))),
         fallback=draw(st.none() | st.builds(Fallback, st.integers(0, 10_000), spans)),
     )
@@ -354,8 +366,8 @@ def histories(draw: st.DrawFn) -> History:
     """Draw only what `decide` itself can have returned by `NOW`."""
 
     def samples(*, falling: bool) -> tuple[Sample, ...]:
-        ages = sorted(draw(st.sets(st.integers(1, 90_000), max_size=LIMIT)), reverse=True)
-        counts = draw(st.sets(st.integers(0, 10_000), min_size=len(ages), max_size=len(ages)))
+        ages = sorted(draw(st.sets(st.integers(1, 90_000), max_size=5)), reverse=True)
+        counts = draw(st.sets(at_most(60, 10_000), min_size=len(ages), max_size=len(ages)))
         ordered = sorted(counts, reverse=falling)
         return tuple(
             Sample(NOW - seconds(age), count) for age, count in zip(ages, ordered, strict=True)
@@ -369,7 +381,7 @@ def histories(draw: st.DrawFn) -> History:
     )
 
 
-replica_counts = st.integers(0, 20_000)
+replica_counts = at_most(60, 20_000)
 
 
 paces = st.builds(
