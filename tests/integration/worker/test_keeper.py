@@ -76,6 +76,20 @@ def test_jobs_go_down_and_outcomes_come_up(start: Start) -> None:
         assert child.run(b"job", SECOND * 5) == wire.Done("a", 1, 2, 3, 4)
 
 
+def test_a_child_has_its_seat_when_it_says_so_and_not_before(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    child = start(
+        f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+        + READY
+        + "frames.receive()\n"
+    )
+    eventually(lambda: child.pid, "the child's process")
+    assert child.seated is None
+    gate.touch()
+    assert child.wait_ready(10)
+    assert child.seated == child.pid
+
+
 def test_a_child_that_dies_at_work_is_told_from_one_that_ended(start: Start) -> None:
     child = start(READY + "frames.receive()\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     assert child.wait_ready(10)

@@ -128,6 +128,12 @@ class Keeper:
         child = self._child
         return child.pid if child else None
 
+    @property
+    def seated(self) -> int | None:
+        """The present child's process id, once it has pinned itself and is ready for a job."""
+        child = self._child
+        return child.pid if child and child.ready else None
+
     def keeps(self, pid: int) -> bool:
         """Say whether this is the present child, whose death is ours to see."""
         with self._changed:

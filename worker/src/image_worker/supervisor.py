@@ -226,7 +226,8 @@ class Supervisor:
             "cpu": "" if worker.child.cpu is None else str(worker.child.cpu),
             "pid": str(worker.child.pid or ""),
             "started": self._started,
-            **self._witness.testify(worker.id, worker.child.pid),
+            # Until it has pinned itself, a child is wherever its supervisor is.
+            **self._witness.testify(worker.id, worker.child.seated),
         }
 
     def _child_started(self, ready: wire.Ready) -> None:
