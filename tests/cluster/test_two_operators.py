@@ -73,10 +73,14 @@ def test_when_the_leader_is_killed_the_other_goes_on_from_there(
 
 
 def _operators(product: Product, count: int) -> list[Document]:
-    """Have the release run so many, by helm, and return them when they are ready."""
+    """Have the release run so many, by helm, and return them when they are ready.
+
+    Others of these tests apply the plain manifests, so that parts of the CRD are kubectl's.
+    """
     product.kubectl.helm(
         *("upgrade", product.release, str(CHART), "--namespace", product.namespace),
-        *("--reuse-values", f"--set=operator.replicas={count}", "--wait", "--timeout=90s"),
+        *("--reuse-values", f"--set=operator.replicas={count}", "--force-conflicts"),
+        *("--wait", "--timeout=90s"),
     )
 
     def ready() -> list[Document] | None:

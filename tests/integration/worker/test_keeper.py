@@ -90,6 +90,27 @@ def test_a_child_has_its_seat_when_it_says_so_and_not_before(start: Start, tmp_p
     assert child.seated == child.pid
 
 
+def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path, events: Events) -> None:
+    program, code = tmp_path / "program", HEAD + READY + "frames.receive()\n"
+    child = Keeper(
+        None,
+        environ=os.environ,
+        chance=Random(1),
+        on_start=events.started,
+        on_death=events.died,
+        command=(str(program), "-c", code),
+    )
+    child.start()
+    eventually(lambda: len(events.deaths) > keeper.PROMPT_RESTARTS, "several tries")
+    assert "could not be started" in events.deaths[0][1]
+    unfinished = tmp_path / "unfinished"
+    unfinished.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    unfinished.chmod(0o755)
+    unfinished.rename(program)
+    assert child.wait_ready(30)
+    child.stop(1)
+
+
 def test_a_child_that_dies_at_work_is_told_from_one_that_ended(start: Start) -> None:
     child = start(READY + "frames.receive()\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     assert child.wait_ready(10)

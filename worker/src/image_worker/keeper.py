@@ -219,8 +219,12 @@ class Keeper:
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
-            with self._changed:  # so that `keeps` knows every child from its first moment
-                child = self._child = self._spawn()
+            try:
+                with self._changed:  # so that `keeps` knows every child from its first moment
+                    child = self._child = self._spawn()
+            except OSError as error:  # no memory, or no process number, is to be had
+                self._lost(f"could not be started: {error}")
+                continue
             # `stop` may have come between its look at the child and this one's birth.
             if self._stopping.is_set():
                 _hang_up(child.stream)
@@ -232,12 +236,16 @@ class Keeper:
                 self._child = None
             if self._stopping.is_set():
                 return
-            self._on_death(child.how_it_died or "")
-            self._deaths_in_a_row += 1
-            if self._deaths_in_a_row <= PROMPT_RESTARTS:
-                self._backoff.reset()
-            else:
-                self._stopping.wait(self._backoff.next_seconds())
+            self._lost(child.how_it_died or "")
+
+    def _lost(self, how: str) -> None:
+        """Tell of a child that is no more, and wait before the next one if that goes on."""
+        self._on_death(how)
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row <= PROMPT_RESTARTS:
+            self._backoff.reset()
+        else:
+            self._stopping.wait(self._backoff.next_seconds())
 
     def _spawn(self) -> _Child:
         cpu = self.cpu
@@ -246,12 +254,16 @@ class Keeper:
         with theirs:
             # The signal mask is inherited on purpose: what ends the supervisor (SIGTERM, or
             # Ctrl-C for the whole terminal) must not end the child in the middle of a job.
-            pid = os.posix_spawn(
-                command[0],
-                command,
-                self._environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
-            )
+            try:
+                pid = os.posix_spawn(
+                    command[0],
+                    command,
+                    self._environ,
+                    file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
+                )
+            except OSError:
+                ours.close()
+                raise
         return _Child(pid, ours)
 
     def _await_ready(self, child: _Child) -> None:
