@@ -159,16 +159,15 @@ async def measure(server: RedisServer, samples: int) -> dict[str, list[float]]:
     queue = redis.Redis.from_url(server.url)
     cluster = await connect(request_seconds=5, connections=4)
     bare = Key(NAMESPACE, "bare")
-    version = version_of(await cluster.read_deployment(bare))
     try:
         async with watching(cluster) as watch:
             await watch.until(0)
             for number in range(samples):
                 await asyncio.sleep(random.uniform(0.3, 0.8))  # the phase, not a wait
+                version = version_of(await cluster.read_deployment(bare))
                 start = time.perf_counter()
-                scale = await cluster.scale_deployment(bare, 1 + number % 2, version)
+                await cluster.scale_deployment(bare, 1 + number % 2, version)
                 figures["patch"].append((time.perf_counter() - start) * 1000)
-                version = version_of(scale)
                 await asyncio.sleep(random.uniform(0.1, 0.4))  # likewise
                 watch.seen.clear()
                 start = time.perf_counter()
