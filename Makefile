@@ -47,6 +47,12 @@ cluster-soak: venv ## Thirty cycles of random load on real kubelets: no job is t
 chaos: venv ## 20,000 jobs in a storm of 300 faults, nothing lost; SEED=… JOBS=… FAULTS=…
 	@PYTHONPATH=tests $(PY) tests/chaos/storm_worker.py $(foreach name,SEED JOBS FAULTS,$(if $($(name)),--$(name) $($(name))))
 
+guest-check: venv ## The worker on cgroup v2, hyper-threads and NUMA, in a virtual machine; ACCEL=kvm
+	@PYTHONPATH=tests $(PY) tests/guest/run.py
+
+guest-packages: ## Install what guest-check needs besides
+	@apt-get install --yes --no-install-recommends qemu-system-x86 mmdebstrap e2fsprogs
+
 fuzz-images: venv ## Hand 10,000 damaged images to a decoding child
 	@PYTHONPATH=tests $(PY) tests/chaos/fuzz_images.py
 
@@ -110,4 +116,4 @@ clean: ## Remove everything that was built
 	@$(PYTHON) -m localcluster clean
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down picture test unit contract integration cluster-test cluster-soak chaos fuzz-images fuzz-payloads bench-reaction bench-decisions bench-decide bench-images bench-cores bench-jobs check format venv lock packages programs images clean
+.PHONY: help up down picture test unit contract integration cluster-test cluster-soak chaos guest-check guest-packages fuzz-images fuzz-payloads bench-reaction bench-decisions bench-decide bench-images bench-cores bench-jobs check format venv lock packages programs images clean

@@ -4,6 +4,9 @@ import asyncio
 
 from hypothesis import settings
 
+collect_ignore = ["guest"]
+"""It is collected inside a virtual machine, by `make guest-check`."""
+
 # A busy machine is no counterexample, and people run these all day.
 settings.register_profile("all day", max_examples=50, deadline=None)
 settings.load_profile("all day")
