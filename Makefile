@@ -31,10 +31,10 @@ test: packages check ## Everything: checks and all layers of tests, on a real cl
 unit: venv ## The tests people run all day: no network, seconds
 	@$(PY) -m pytest -q --numprocesses auto --dist worksteal tests/unit
 
-contract: venv programs ## The resource and the chart, against a real API server
+contract: packages venv programs ## The resource and the chart, against a real API server
 	@$(PY) -m pytest tests/contract
 
-integration: venv programs ## Adapters and planes, against real servers and faults
+integration: packages venv programs ## Adapters and planes, against real servers and faults
 	@$(PY) -m pytest tests/integration
 
 cluster-test: venv ## The product on real kubelets
@@ -104,7 +104,7 @@ lock: venv ## Resolve the dependencies anew into locks/
 	@for part in uv build; do $(COMPILE) locks/$$part.in -o locks/$$part.txt; done
 
 packages: ## Install the system packages that are missing
-	@$(PYTHON) -m localcluster install-packages
+	@$(PYTHON) -m localcluster install-packages --for-tests
 
 programs: ## Build Kubernetes, Helm and kwok from their Go modules
 	@$(PYTHON) -m localcluster build

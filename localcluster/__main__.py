@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("preflight", help="say whether this machine can carry the cluster")
-    verbs.add_parser("install-packages", help="install the Debian packages that are missing")
+    install = verbs.add_parser("install-packages", help="install Debian's packages if missing")
+    install.add_argument("--for-tests", action="store_true", help="those of the tests, too")
     verbs.add_parser("build", help="build the programs that are missing or out of date")
     images = verbs.add_parser("build-images", help="build the images whose inputs changed")
     images.add_argument("--push", metavar="REPOSITORY", help="and copy them there")
@@ -80,7 +81,8 @@ def _carry_out(arguments: argparse.Namespace, layout: Layout) -> int:
             print("this machine can carry a local cluster")
         case "install-packages":
             preflight.check(layout)
-            packages.install(layout)
+            also = packages.FOR_TESTS if arguments.for_tests else ()
+            packages.install(layout, (*packages.PACKAGES, *also))
         case "build":
             programs.build(layout)
         case _:

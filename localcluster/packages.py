@@ -1,6 +1,7 @@
-"""Install the Debian packages that the cluster and the image builds need; asks nothing."""
+"""Install the Debian packages that the cluster, the image builds and the tests need; asks nothing."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +38,18 @@ PACKAGES = (
     Package("python3-venv", "/usr/share/doc/python3-venv"),
 )
 
-
-def missing() -> list[Package]:
-    """Return the packages that are not there yet."""
-    return [package for package in PACKAGES if not _is_present(package)]
+FOR_TESTS = (Package("redis-server", "redis-server"),)
+"""What the tests run besides; `make up` has its Redis in a pod."""
 
 
-def install(layout: Layout) -> None:
-    """Install what is missing; nothing happens if nothing is."""
-    wanted = [package.name for package in missing()]
+def missing(packages: Sequence[Package] = PACKAGES) -> list[Package]:
+    """Return those of the packages that are not there yet."""
+    return [package for package in packages if not _is_present(package)]
+
+
+def install(layout: Layout, packages: Sequence[Package] = PACKAGES) -> None:
+    """Install those that are missing; nothing happens if none is."""
+    wanted = [package.name for package in missing(packages)]
     if not wanted:
         return
     print(f"  installing {', '.join(wanted)} …", flush=True)
@@ -57,7 +61,7 @@ def install(layout: Layout) -> None:
         timeout_seconds=900,
         environment=_QUIET,
     )
-    if left := missing():
+    if left := missing(packages):
         raise CommandFailed(f"still missing: {', '.join(each.name for each in left)}; read {log}")
 
 

@@ -147,9 +147,14 @@ class RedisServer(Context):
             **self._config,
         }
         arguments = [word for name, value in config.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen(
-            [self._command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        try:
+            self._process = subprocess.Popen(
+                [self._command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        except FileNotFoundError as error:
+            raise RedisServerError(
+                f"{self._command} is not installed: run `make packages`"
+            ) from error
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_DEADLINE_SECONDS
