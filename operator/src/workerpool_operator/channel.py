@@ -93,7 +93,18 @@ class Channel:
                 self._reader.cancel()
                 await asyncio.wait({self._reader})
         finally:
-            await self._link.disconnect(nowait=True)
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """End the connection at once, without TLS' goodbye.
+
+        Asyncio would wait up to 30 s for the other side's, which may be gone; and what we still
+        had to say is of no use to Redis.
+        """
+        writer: asyncio.StreamWriter | None = self._link._writer  # noqa: SLF001  there is no public way
+        if writer is not None:
+            writer.transport.abort()
+        await self._link.disconnect(nowait=True)
 
     async def quiet(self, wake: asyncio.Event, seconds: float) -> None:
         """Wait until `wake` is set, for `seconds` at most.
@@ -134,7 +145,7 @@ class Channel:
                 answers = await asyncio.gather(*futures)
         except (RedisError, OSError, TimeoutError) as error:
             # Which answer belongs to which question is no longer sure: end it for all.
-            await self._link.disconnect(nowait=True)
+            await self._hang_up()
             raise describe(error, self.address) from error
         return [describe(a, self.address) if isinstance(a, RedisError) else a for a in answers]
 

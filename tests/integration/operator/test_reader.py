@@ -1,10 +1,10 @@
 """A reader and a real Redis that fails in all the ways a server and a network can."""
 
 import asyncio
+import contextlib
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from support.fault_proxy import FaultProxy
 from support.readers import running
 from support.redis_server import RedisServer
 from support.redis_stage import RedisStage, redis_stage
-from workerpool_operator.channel import Credentials
+from workerpool_operator.channel import Channel, Credentials
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
@@ -67,7 +67,7 @@ class Ears:
         )
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def reading(
     ears: Ears,
     url: str,
@@ -383,6 +383,28 @@ async def test_a_reader_ends_whatever_it_is_doing(
                 await asyncio.sleep(0)
     stage.cut()
     await ears.until(lambda _: not stage.connections())
+
+
+async def test_a_connection_ends_though_a_frozen_redis_says_no_goodbye(
+    tls: TlsRedis, certificates: Path
+) -> None:
+    authority = (certificates / "ca.crt").read_text()
+    before = _sockets()
+    channel = Channel(tls.url, Credentials(ca_certificates=authority), timeout=DEADLINE_SECONDS)
+    await channel.open(lambda _: None)
+    with tls.stage.server.frozen():
+        await channel.close()
+        await asyncio.sleep(0)  # the loop closes a socket in its next turn
+        assert _sockets() == before
+
+
+def _sockets() -> set[str]:
+    """Return the sockets that this process has open."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            found.add(str(descriptor.readlink()))
+    return {name for name in found if name.startswith("socket:")}
 
 
 # --- what it costs
