@@ -76,9 +76,7 @@ class RedisServer(Context):
 
     def _begin(self) -> None:
         if shutil.which(self._command) is None:
-            raise RedisServerError(
-                f"{self._command} is not installed; on Debian: apt-get install redis-server"
-            )
+            raise RedisServerError(f"{self._command} is not installed: run `make packages`")
         # A unix socket's path is limited to 107 bytes, and pytest's tmp_path often is longer.
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._start_on_a_free_port()
@@ -147,14 +145,9 @@ class RedisServer(Context):
             **self._config,
         }
         arguments = [word for name, value in config.items() for word in (f"--{name}", value)]
-        try:
-            self._process = subprocess.Popen(
-                [self._command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
-        except FileNotFoundError as error:
-            raise RedisServerError(
-                f"{self._command} is not installed: run `make packages`"
-            ) from error
+        self._process = subprocess.Popen(
+            [self._command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_DEADLINE_SECONDS

@@ -50,6 +50,8 @@ def start(stage: RedisStage, tmp_path: Path) -> Iterator[Start]:
 
 async def test_a_real_worker_is_surveyed(stage: RedisStage, start: Start) -> None:
     start(QUEUE, namespace="shop", pool="images", pod="images-worker-a", node="node-1")
+    # A worker is known before its child sits on a core, and tells of that with its next beat.
+    eventually(lambda: stage.client.hget(record_of(stage), "affinity"), "word of a core")
     survey = await survey_of(stage)
     (report,) = survey.reports
     assert (survey.workers, report.pod, report.node) == (1, "images-worker-a", "node-1")
@@ -79,6 +81,12 @@ async def test_all_workers_are_asked_and_of_very_many_a_sample(
     survey = await survey_of(stage)
     assert (survey.workers, len(survey.reports)) == (workers, min(workers, SAMPLE))
     assert all(report.cpus == {int(report.worker[1:])} for report in survey.reports)
+
+
+def record_of(stage: RedisStage) -> str:
+    """Return the key of the only worker's record."""
+    (worker,) = stage.client.zrange("{queue:images}:workers", 0, -1)
+    return f"{{queue:images}}:worker:{worker.decode()}"
 
 
 async def survey_of(stage: RedisStage) -> Survey:
