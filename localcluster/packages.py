@@ -1,4 +1,4 @@
-"""Install the Debian packages that the cluster, the image builds and the tests need; asks nothing."""
+"""Install the Debian packages that cluster, image builds and tests need; asks nothing."""
 
 import shutil
 from collections.abc import Sequence

@@ -86,6 +86,7 @@ async def test_all_workers_are_asked_and_of_very_many_a_sample(
 def record_of(stage: RedisStage) -> str:
     """Return the key of the only worker's record."""
     (worker,) = stage.client.zrange("{queue:images}:workers", 0, -1)
+    assert isinstance(worker, bytes)
     return f"{{queue:images}}:worker:{worker.decode()}"
 
 

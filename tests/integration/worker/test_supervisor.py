@@ -77,6 +77,28 @@ def test_photos_become_thumbnails(server: RedisServer, queue: QueueState, tmp_pa
     assert leftovers == []
 
 
+def test_who_says_when_a_job_was_pushed_learns_how_long_jobs_wait(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    now = time.time()
+    queue.push(
+        job("a.jpg"),
+        json.dumps({"filename": "a.jpg", "pushedAt": now - 200}),
+        json.dumps({"filename": "a.jpg", "pushedAt": now + 3600}),
+    )
+    with Supervisor(server.url, tmp_path) as supervisor:
+        await_quiet(queue, done=3)
+        supervisor.await_ready()
+        eventually(
+            lambda: supervisor.metric("image_worker_wait_seconds_count") == 2,
+            "word of two waits: one job says nothing",
+        )
+        assert supervisor.metric('image_worker_wait_seconds_bucket{le="0.005"}') == 1
+        assert supervisor.metric('image_worker_wait_seconds_bucket{le="120"}') == 1
+        assert supervisor.metric("image_worker_wait_seconds_sum") >= 200
+
+
 def test_what_is_no_job_is_buried_with_a_reason_and_the_loop_goes_on(
     server: RedisServer, queue: QueueState, tmp_path: Path
 ) -> None:

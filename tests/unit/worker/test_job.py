@@ -180,6 +180,22 @@ def test_unknown_fields_are_the_producers_own_business() -> None:
     assert parse(b'{"filename": "a.jpg", "user": 7}').source == PurePosixPath("a.jpg")
 
 
+@pytest.mark.parametrize(
+    ("pushed_at", "milliseconds"),
+    [
+        (1_790_000_000.25, 1_790_000_000_250),
+        ("2026-11-24T08:00:00Z", 1_795_507_200_000),
+        *[(None, None), ("yesterday", None), (1_790_000_000_000, None)],
+        *[(10**400, None), (True, None), ([], None)],
+    ],
+)
+def test_a_job_may_say_when_it_was_pushed_and_is_done_whatever_it_says(
+    pushed_at: object, milliseconds: int | None
+) -> None:
+    raw = json.dumps({"filename": "a.jpg", "pushedAt": pushed_at}).encode()
+    assert parse(raw).pushed_ms == milliseconds
+
+
 def test_a_payload_is_refused_by_its_length_alone() -> None:
     refuse_oversize(b" " * MAX_PAYLOAD_BYTES)
     with pytest.raises(RejectedJob, match="push the name of the file, not the file"):

@@ -50,7 +50,7 @@ def test_a_time_is_seconds_or_rfc_3339(value: object, milliseconds: int) -> None
             "20261124T08Z",
         ),
         *("2026-11-24T08:00:00+99:00", -1, 1e300, float("nan"), float("inf"), True, [], {}),
-        "٢٠٢٦-11-24T08:00:00Z",
+        *("٢٠٢٦-11-24T08:00:00Z", 10**400, -(10**400)),
     ],
 )
 def test_what_is_no_time_is_refused_with_an_example(value: object) -> None:
@@ -82,7 +82,7 @@ def test_what_is_no_payload_is_judged_elsewhere(raw: bytes) -> None:
     assert terms.asked(raw) is None
 
 
-@given(st.binary() | st.text().map(str.encode))
+@given(st.binary() | st.text().map(str.encode) | st.integers().map(lambda n: str(n).encode()))
 def test_nothing_breaks_it(raw: bytes) -> None:
     for payload in (raw, b'{"id":' + raw + b"}", b'{"notBefore":' + raw + b"}"):
         with contextlib.suppress(RejectedJob):

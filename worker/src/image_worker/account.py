@@ -35,6 +35,7 @@ class Account:
         self._count_done = metrics.series("image_worker_jobs_total", outcome="done").add
         self._count_running = metrics.series("image_worker_in_flight").add
         self._observe = metrics.histogram("image_worker_job_seconds").observe
+        self._observe_wait = metrics.histogram("image_worker_wait_seconds").observe
         self._count_busy = self._busy_on(cpu)
 
     def move(self, cpu: int | None) -> None:
@@ -61,6 +62,9 @@ class Account:
         """Tell of a job whose renditions are in place."""
         self._ended(seconds)
         self._count_done()
+        if result.pushed_ms is not None and lease.seen_ms is not None:
+            # Clocks of producers may be ahead of Redis's.
+            self._observe_wait(max(0, lease.seen_ms - result.pushed_ms) / 1000)
         telemetry.log(
             logging.INFO,
             verdict.sentence,

@@ -82,7 +82,7 @@ class Carrier:
             return result
         for output in outputs:
             self._put(output)
-        return replace(result, filename=str(work.source))
+        return replace(result, filename=str(work.source), pushed_ms=work.pushed_ms)
 
     def _fetch(self, work: job.Job, photo: BinaryIO) -> None:
         most = self._images.max_file_bytes

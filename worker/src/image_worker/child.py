@@ -41,6 +41,7 @@ def process(
         height=made.renditions[0].height,
         output_bytes=sum(len(rendition.data) for rendition in made.renditions),
         result=report.document(made, outputs) if images.results_kept else None,
+        pushed_ms=work.pushed_ms,
     )
 
 

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from image_worker import moments
 from image_worker.errors import RejectedJob
 from image_worker.presets import Form, Preset
 
@@ -48,6 +49,8 @@ class Job:
     """Names, each once; none stands for the thumbnail."""
     report: bool = False
     """Whether to write down beside the renditions what was made."""
+    pushed_ms: int | None = None
+    """When it was pushed, if its producer says so."""
 
     @property
     def report_path(self) -> PurePosixPath:
@@ -93,7 +96,13 @@ def parse(raw: bytes) -> Job:
     report = payload.get("report", False)
     if not isinstance(report, bool):
         raise RejectedJob("BadPayload", '"report" is neither true nor false')
-    job = Job(source=source, name=name, presets=_presets(payload), report=report)
+    job = Job(
+        source=source,
+        name=name,
+        presets=_presets(payload),
+        report=report,
+        pushed_ms=_pushed(payload.get("pushedAt")),
+    )
     if not job.presets:
         _named(name, SUFFIXES[Form.JPEG])  # leaves room for what is certainly made
     return job
@@ -123,6 +132,14 @@ def relative_path(value: object, field: str) -> PurePosixPath:
     if any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts):
         raise _bad(field, f"has a part of more than {MAX_NAME_BYTES} bytes")
     return path
+
+
+def _pushed(value: object) -> int | None:
+    """Read when a job was pushed; a photo is worth more than a figure, so nothing is refused."""
+    try:
+        return moments.milliseconds(value)
+    except ValueError:
+        return None
 
 
 def _source(value: object) -> PurePosixPath | Address:

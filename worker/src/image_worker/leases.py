@@ -5,7 +5,7 @@ Trouble comes up from the link as QueueUnavailable.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from hashlib import sha1
@@ -42,6 +42,8 @@ class Lease:
     attempts: int
     crashes: int
     raw: bytes
+    seen_ms: int | None = field(default=None, compare=False)
+    """When it was first claimed, by Redis's clock; unknown where no book is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +273,9 @@ class Leases:
 
 def _lease(name: str, envelope: bytes) -> Lease:
     line, _, raw = envelope.partition(b"\n")
-    job_id, attempts, crashes, _ = line.split(b" ", 3)
-    return Lease(name, job_id.decode(errors="replace"), int(attempts), int(crashes), raw)
+    job_id, attempts, crashes, seen = line.split(b" ", 4)[:4]
+    identity = job_id.decode(errors="replace")
+    return Lease(name, identity, int(attempts), int(crashes), raw, int(seen))
 
 
 def _word(reply: object) -> str:

@@ -255,6 +255,10 @@ def _declared(metrics: telemetry.Metrics) -> telemetry.Metrics:
     for name, kind, text in (
         ("jobs_total", "counter", "Jobs by what became of this attempt."),
         ("job_seconds", "histogram", "Seconds from handing a job to the child to its outcome."),
+        (
+            *("wait_seconds", "histogram"),
+            "Seconds from `pushedAt` to the first claim, of jobs that were done and say it.",
+        ),
         ("in_flight", "gauge", "Jobs that run now."),
         ("busy_seconds_total", "counter", "Seconds spent on jobs, by core."),
         ("child_starts_total", "counter", "Decoding children that became ready."),

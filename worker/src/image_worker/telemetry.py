@@ -19,7 +19,10 @@ from typing import BinaryIO, Final
 
 from image_worker.settings import LogFormat
 
-SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+SECONDS_BUCKETS: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    *(30, 60, 120, 300, 900, 3600),
+)
 _encode: Final = json.JSONEncoder(default=str).encode
 Labels = tuple[tuple[str, str], ...]
 Line = Callable[[float, int, str, Mapping[str, object]], str]

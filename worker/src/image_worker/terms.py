@@ -4,16 +4,11 @@ Pure.  It knows two fields of the payload; whether they are granted is the queue
 """
 
 import json
-import math
-import re
-from datetime import datetime
 
-from image_worker import wire
+from image_worker import moments, wire
 from image_worker.errors import RejectedJob
 
 MAX_ID_BYTES = 256
-LATEST_SECONDS = 253_402_300_799  # the end of the year 9999
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _MARKS = (b'"id"', b'"notBefore"', b"\\u")
 """A payload with none of these asks for nothing; the last one may spell the others."""
 
@@ -55,20 +50,8 @@ def _id(value: object) -> str:
 
 
 def _milliseconds(value: object) -> int:
-    if isinstance(value, str) and _TIME.fullmatch(value):
-        try:
-            seconds = datetime.fromisoformat(value.upper()).timestamp()
-        except (ValueError, OverflowError) as error:
-            raise _bad_time(f"is no time: {error}") from error
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = value
-    else:
-        raise _bad_time("is no time")
-    if not (math.isfinite(seconds) and 0 <= seconds <= LATEST_SECONDS):
-        raise _bad_time("is not between 1970 and 9999")
-    return math.ceil(seconds * 1000)
-
-
-def _bad_time(what: str) -> RejectedJob:
-    example = "2026-11-24T08:00:00Z, or seconds since 1970"
-    return RejectedJob("BadNotBefore", f'"notBefore" {what}; write {example}')
+    try:
+        return moments.milliseconds(value)
+    except ValueError as error:
+        example = "2026-11-24T08:00:00Z, or seconds since 1970"
+        raise RejectedJob("BadNotBefore", f'"notBefore" {error}; write {example}') from error

@@ -48,6 +48,8 @@ class Done:
     output_bytes: int
     result: dict[str, object] | None = None
     """What goes to the list of results; none if nobody asked."""
+    pushed_ms: int | None = None
+    """When the job was pushed, if its producer says so."""
 
 
 @dataclass(frozen=True, slots=True)
