@@ -1,10 +1,13 @@
 # Every verb a person needs. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# What fails before a pipe fails the verb.
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 PY := .venv/bin/python
 BIN := .build/bin
 COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal
+LUACHECK = $(or $(shell command -v luacheck),$(error luacheck is not installed: run `make packages`)) -q
 # Members of the workspace are installed from their folders, and a lock names no folder.
 NOT_OURS := --no-emit-package workerpool-operator --no-emit-package workerpool-simulator
 # Where it is set, every run compiles every test anew, for longer than many of them take.
@@ -84,7 +87,7 @@ bench-jobs: venv .venv/.bench ## No-op jobs/s of one core, beside a bare BLPOP l
 check: venv programs ## Lint, format, types, layers, rendered files
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
 	@.venv/bin/mypy && .venv/bin/lint-imports | tail -3
-	@$(PY) manifests/render.py --check
+	@$(PY) manifests/render.py --check && $(LUACHECK) worker/src operator/src cli/src
 
 format: venv ## Format the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

@@ -38,8 +38,8 @@ PACKAGES = (
     Package("python3-venv", "/usr/share/doc/python3-venv"),
 )
 
-FOR_TESTS = (Package("redis-server", "redis-server"),)
-"""What the tests run besides; `make up` has its Redis in a pod."""
+FOR_TESTS = (Package("redis-server", "redis-server"), Package("lua-check", "luacheck"))
+"""What tests and checks run besides; `make up` has its Redis in a pod."""
 
 
 def missing(packages: Sequence[Package] = PACKAGES) -> list[Package]:
