@@ -62,7 +62,7 @@ fuzz-images: venv ## Hand 10,000 damaged images to a decoding child
 fuzz-payloads: venv ## Push 10,000 hostile payloads to a real supervisor
 	@PYTHONPATH=tests $(PY) tests/chaos/fuzz_payloads.py
 
-bench-reaction: venv ## RPUSH to spec.replicas, in milliseconds, beside a bare PATCH
+bench-reaction: venv ## KUBECONFIG=…: RPUSH to spec.replicas, in milliseconds, beside a bare PATCH
 	@PYTHONPATH=tests $(PY) tests/bench/reaction.py
 
 bench-decisions: venv ## Waiting time and worker-hours against KEDA and Knative, simulated; SEED=…

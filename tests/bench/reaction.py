@@ -47,10 +47,24 @@ def kubectl(*arguments: str, document: dict[str, Any] | None = None) -> str:
         input=json.dumps(document) if document else None,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=90,
     )
+    if done.returncode != 0:
+        sys.exit(f"kubectl {' '.join(arguments)}: {done.stderr.strip().rpartition(chr(10))[2]}")
     return done.stdout
+
+
+def check_cluster() -> None:
+    """End with a word on what to do, unless there is a cluster of which no operator takes care."""
+    if "KUBECONFIG" not in os.environ:
+        sys.exit(
+            "which cluster? Start one: `python3 -m localcluster up`, and "
+            "KUBECONFIG=.cluster/kubeconfig make bench-reaction"
+        )
+    of_ours = ("--all-namespaces", "--selector", "app.kubernetes.io/name=workerpool")
+    if found := kubectl("get", "deployments", *of_ours, "-o", "name"):
+        sys.exit(f"{found.strip()} would scale the pool, too: remove it, or `make down` first")
 
 
 def pool(redis_url: str) -> dict[str, Any]:
@@ -195,6 +209,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--samples", type=int, default=50)
     options = arguments.parse_args()
+    check_cluster()
     log = Path(".build/bench-reaction.log")
     log.parent.mkdir(exist_ok=True)
     kubectl("apply", "-f", "manifests/crd.yaml")
