@@ -129,7 +129,7 @@ def _completed(
             **streams,
         )
     except FileNotFoundError as error:
-        raise CommandFailed(f"{words[0]}: no such program; run `make install`") from error
+        raise CommandFailed(f"{words[0]}: no such program; run `make packages`") from error
 
 
 def _last_lines(done: subprocess.CompletedProcess[str]) -> str:

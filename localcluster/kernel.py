@@ -27,7 +27,9 @@ def remember() -> None:
         for name in _CHANGED_BY_KUBELET
         if (_SETTINGS / name).exists()
     }
-    _RECORD.write_text(json.dumps(found))
+    draft = _RECORD.with_suffix(".draft")
+    draft.write_text(json.dumps(found))
+    draft.replace(_RECORD)  # whole or not at all, however this ends
 
 
 def restore() -> None:

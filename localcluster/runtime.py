@@ -66,7 +66,7 @@ def write_pause(archive: Path) -> None:
     """Write an image of one static program, Debian's catatonit, that does nothing but reap."""
     program = shutil.which("catatonit")
     if program is None:
-        raise LocalClusterError("catatonit is missing; run `make install`")
+        raise LocalClusterError("catatonit is missing; run `make packages`")
     layer = _tar({"catatonit": Path(program).read_bytes()}, mode=0o755)
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[run(["uname", "-m"]).strip()]
     config = json.dumps(

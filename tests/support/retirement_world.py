@@ -41,6 +41,8 @@ class World:
     warnings: list[str] = field(default_factory=list)
     trouble: dict[str, Exception] = field(default_factory=dict)
     """What fails, by the name of the call, until it is taken out."""
+    latency: dict[str, float] = field(default_factory=dict)
+    """Calls that take longer than usual, in seconds."""
     before: dict[str, Callable[[], None]] = field(default_factory=dict)
     """What happens once, just before a call is answered."""
     template: str = "rs"
@@ -127,7 +129,7 @@ class World:
     # --- the API server
 
     async def _answer(self, call: str) -> None:
-        await asyncio.sleep(LATENCY)
+        await asyncio.sleep(self.latency.get(call, LATENCY))
         if call in self.before:
             self.before.pop(call)()
         if call in self.trouble:

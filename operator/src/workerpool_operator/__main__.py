@@ -124,12 +124,15 @@ def _elector(cluster: Cluster, settings: Settings) -> Elector | None:
 
 async def _lead(reconciler: Reconciler, elector: Elector | None, ended: asyncio.Event) -> None:
     """Begin to read queues and to write as soon as this operator leads; end when it lost that."""
-    if elector is None:
+    try:
+        if elector is None:
+            reconciler.start()
+            return
+        await elector.elected.wait()
         reconciler.start()
-        return
-    await elector.elected.wait()
-    reconciler.start()
-    await elector.lost.wait()
+        await elector.lost.wait()
+    except Exception:  # the edge of a task: who leads and does nothing must not go on leading
+        log.exception("leading failed unexpectedly")
     ended.set()  # started anew, it is a standby that knows nothing outdated
 
 

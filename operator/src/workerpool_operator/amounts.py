@@ -90,7 +90,7 @@ def requests(spec: Mapping[str, Any]) -> Amount:
             first = first.largest(running.plus(one))
     for container in spec.get("containers") or ():
         running = running.plus(requested(container))
-    whole = running.largest(first).plus(_amount(spec.get("overhead") or {}))
+    whole = running.largest(first)
     of_pod = (spec.get("resources") or {}).get("requests") or {}
     if of_pod:
         stated = _amount(of_pod)
@@ -98,7 +98,7 @@ def requests(spec: Mapping[str, Any]) -> Amount:
             stated.cpu if "cpu" in of_pod else whole.cpu,
             stated.memory if "memory" in of_pod else whole.memory,
         )
-    return whole._replace(pods=1)
+    return whole.plus(_amount(spec.get("overhead") or {}))._replace(pods=1)
 
 
 def requested(container: Mapping[str, Any]) -> Amount:

@@ -6,6 +6,7 @@ nor what becomes of an offer.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +33,9 @@ OFFER_SECONDS = 15.0
 """For how long closed pods are offered before their marks are renewed by another look."""
 PATIENCE_SECONDS = 1.0
 """After a look that found too few idle pods, or failed."""
+TAKEN_WITHIN_SECONDS = 30.0
+"""From closing pods to lowering the scale, at most: the rest of their marks' time is for being
+told to go. To write many prices to a slow API server may take longer."""
 SEEN_SECONDS = 0.25
 """From pricing pods to lowering the scale: the ReplicaSet's controller hears of the one by its
 watch of pods and of the other by its watch of ReplicaSets, and must not hear of it later."""
@@ -62,6 +66,8 @@ class Offer:
     """The Deployment as it must still be when its scale is lowered."""
     seconds: float = PATIENCE_SECONDS
     """For how long it holds."""
+    until: float = math.inf
+    """The loop's time up to which the scale may be lowered: the marks must outlast that."""
 
 
 class Closing:
@@ -84,6 +90,8 @@ class Closing:
         self._queues: tuple[str, ...] = ()
         self.closed: frozenset[str] = frozenset()
         """Pods that are closed and were not yet seen to go."""
+        self._closed_at = self._marks_end = 0.0
+        """The loop's times of the last closing, and of when its marks end by themselves."""
 
     async def look(self, wish: Wish) -> Offer:
         """Find pods that may go, and close them; whatever fails is said, and tried again."""
@@ -123,14 +131,16 @@ class Closing:
         return _settled(body, pods)
 
     async def restore(self, pods: Iterable[str]) -> None:
-        """Give closed pods their work back."""
+        """Give closed pods their work back; those that could not be told stay in `closed`."""
         pods = frozenset(pods)
         if not pods:
             return
         try:
             await roster.restore(self._ask, self._queues, pods)
         except Unreadable as error:
-            log.warning("pods stay retired until their marks end: %s", error)
+            log.warning("pods cannot be called back: %s", error, extra={"pods": sorted(pods)})
+            if asyncio.get_running_loop().time() < self._marks_end:
+                return  # to be tried again
         else:
             log.info("pods restored", extra={"queues": self._queues, "pods": sorted(pods)})
         self.closed -= pods
@@ -154,10 +164,13 @@ class Closing:
         if prices := costs(pods, chosen.victims):
             await self._price(namespace, prices)
             await asyncio.sleep(SEEN_SECONDS)
+        until = self._closed_at + TAKEN_WITHIN_SECONDS if names else math.inf
+        if asyncio.get_running_loop().time() >= until:
+            return Offer(wish.replicas, Plan(wish.replicas, (), *CLOSING))  # close them once more
         # Read before the pods were: whatever becomes of them, of the template or of the scale
         # from then on changes the Deployment, and the scale is not written.
         version = version_of(body)
-        return Offer(wish.replicas, chosen, version, OFFER_SECONDS)
+        return Offer(wish.replicas, chosen, version, OFFER_SECONDS, until)
 
     async def _retire(self, pods: tuple[Pod, ...], wish: Wish, *, rolling: bool) -> Plan:
         """Choose idle pods and close them; what turns out to have a job is not chosen again."""
@@ -169,8 +182,11 @@ class Closing:
             if not names:
                 return chosen
             ends = CLOSED + CLOSED_PER_POD * len(names)
+            self._closed_at = asyncio.get_running_loop().time()
+            self._marks_end = self._closed_at + ends.total_seconds()
+            self.closed |= names  # they may be, whatever becomes of the answer
             closed = await roster.retire(self._ask, self._queues, names, ends)
-            self.closed |= closed
+            self.closed -= names - closed
             if closed == names:
                 log.info("pods retired", extra={"queues": self._queues, "pods": sorted(closed)})
                 return chosen

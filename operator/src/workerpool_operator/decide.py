@@ -12,6 +12,7 @@ Floors and the ceiling are what people set themselves: they hold at once, whatev
 but for cores that do not exist.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from workerpool_operator import window
@@ -32,6 +33,8 @@ from workerpool_operator.schedule import floor
 NO_HISTORY = History()
 LOSS_HOLD = timedelta(minutes=5)
 """How long replicas are kept after Redis lost its data: time to restore it or to push again."""
+RATE_KNOWN_AFTER = timedelta(seconds=30)
+"""How long it takes at least to learn how fast jobs arrive (`learn`)."""
 
 
 def decide(observation: Observation, policy: Policy, history: History = NO_HISTORY) -> Decision:
@@ -39,7 +42,7 @@ def decide(observation: Observation, policy: Policy, history: History = NO_HISTO
 
     An empty `history` means that the past is unknown (a restart): the present replica count is
     taken for the window's maximum, so a restart never scales down sooner than no restart. A hold
-    returns an empty one for the same reason: nobody knows what was called for meanwhile.
+    forgets for the same reason what was called for: nobody knows what it was meanwhile.
     """
     at, replicas, backlog = observation.at, observation.replicas, observation.backlog
     if policy.paused:
@@ -69,13 +72,17 @@ def _without_backlog(observation: Observation, policy: Policy, history: History)
     """Hold what is there; after a while, have at least the fallback."""
     at, replicas, fallback = observation.at, observation.replicas, policy.fallback
     since = history.unread_since or at
-    memory = History(unread_since=since)
+    # What was called for is unknown, but what is there is known: rate limits go on.
+    memory = replace(_remember(history, observation, 0, policy), called=(), unread_since=since)
     words = "the queue cannot be read, so its backlog is unknown"
     if fallback is not None and at - since >= fallback.after:
         least = min(fallback.replicas, policy.max_replicas)
         if replicas <= least:
-            words += f", for longer than fallback.afterSeconds: {_count(least)}"
-            return Decision(least, Reason.FALLBACK, None, words, memory)
+            words += ", for longer than fallback.afterSeconds"
+            step, shortage = limit_by_capacity(Step(least, Reason.FALLBACK, words), observation)
+            kept = max(replicas, step.replicas)
+            message = f"{step.words}: {_count(kept)}"
+            return Decision(kept, step.reason, None, message, memory, shortage)
     words += f": {_count(replicas)} kept"
     return Decision(replicas, Reason.QUEUE_UNREACHABLE, None, words, memory)
 
@@ -97,10 +104,13 @@ def _remember(history: History, observation: Observation, called: int, policy: P
     """Add what is called for and what is there; an unknown past may have called for all of it."""
     at, there = observation.at, Sample(observation.at, observation.replicas)
     up, down = policy.up_limit, policy.down_limit
+    # By drain time it takes a while to learn what keeps up with arrivals: nobody goes before.
+    learning = max(timedelta(), RATE_KNOWN_AFTER - policy.stabilization)
+    past = replace(there, at=at + learning) if policy.drain is not None else there
     return History(
         since=history.since or at,
         called=window.add_high(
-            history.called or (there,), Sample(at, called), at - policy.stabilization
+            history.called or (past,), Sample(at, called), at - policy.stabilization
         ),
         highs=window.add_high(history.highs, there, at - down.period) if down else (),
         lows=window.add_low(history.lows, there, at - up.period) if up else (),
@@ -126,7 +136,7 @@ def _keep_busy(step: Step, in_flight: int, replicas: int, policy: Policy) -> Ste
     """Never take away more replicas than could be idle."""
     needed = -(-in_flight // policy.workers_per_replica)
     words = f", but {in_flight} in flight keep their workers"
-    return _keep(step, needed, Reason.BUSY, words, min(replicas, policy.max_replicas))
+    return _keep(step, needed, Reason.BUSY, words, replicas, policy)
 
 
 def _stabilize(step: Step, history: History, replicas: int, policy: Policy) -> Step:
@@ -134,7 +144,7 @@ def _stabilize(step: Step, history: History, replicas: int, policy: Policy) -> S
     peak = window.extreme(history.called)
     seconds = round(policy.stabilization.total_seconds())
     words = f", but up to {_count(peak)} called for within the last {seconds} s"
-    return _keep(step, peak, Reason.STABILIZING, words, min(replicas, policy.max_replicas))
+    return _keep(step, peak, Reason.STABILIZING, words, replicas, policy)
 
 
 def _shrink_no_faster(
@@ -151,8 +161,7 @@ def _shrink_no_faster(
     known = history.since is not None and observation.at - history.since >= limit.period
     least = high - limit.allowance(high) if known else high
     words = f", but scaleDown.limit takes away no more than {_per(limit, high)}"
-    most = min(observation.replicas, policy.max_replicas)
-    return _keep(step, least, Reason.SCALE_DOWN_LIMITED, words, most)
+    return _keep(step, least, Reason.SCALE_DOWN_LIMITED, words, observation.replicas, policy)
 
 
 def _outlast_loss(step: Step, observation: Observation, policy: Policy) -> Step:
@@ -162,17 +171,16 @@ def _outlast_loss(step: Step, observation: Observation, policy: Policy) -> Step:
         return step
     jobs = "1 job" if loss.jobs == 1 else f"{loss.jobs} jobs"
     words = f", but Redis lost {jobs}, so nobody goes for {round(LOSS_HOLD.total_seconds())} s"
-    most = min(observation.replicas, policy.max_replicas)
-    return _keep(step, most, Reason.DATA_LOST, words, most)
+    replicas = observation.replicas
+    return _keep(step, replicas, Reason.DATA_LOST, words, replicas, policy)
 
 
 def _only_up(step: Step, replicas: int, policy: Policy) -> Step:
     """Keep everybody where scale-in is switched off."""
     if not policy.only_up:
         return step
-    most = min(replicas, policy.max_replicas)
     words = ", but scaleDown.disabled: true takes nobody away"
-    return _keep(step, most, Reason.SCALE_DOWN_DISABLED, words, most)
+    return _keep(step, replicas, Reason.SCALE_DOWN_DISABLED, words, replicas, policy)
 
 
 def limit_by_capacity(step: Step, observation: Observation) -> tuple[Step, str]:
@@ -208,10 +216,15 @@ def _go_on_after_refusal(step: Step, places: Places) -> tuple[Step, str]:
     return Step(min(wanted, places.total), Reason.PODS_REJECTED, words), shortage
 
 
-def _keep(step: Step, least: int, reason: Reason, words: str, most: int) -> Step:
-    """Return at least `least` replicas, as far as `most` of them may stay."""
-    kept = min(least, most)
-    return step if kept <= step.replicas else Step(kept, reason, words)
+def _keep(
+    step: Step, least: int, reason: Reason, words: str, replicas: int, policy: Policy
+) -> Step:
+    """Return at least `least` of the replicas that are there, as far as maxReplicas allows."""
+    most = min(least, replicas)
+    kept = min(most, policy.max_replicas)
+    if kept <= step.replicas:
+        return step
+    return Step(kept, reason, words if kept == most else f"{words}, limited by maxReplicas")
 
 
 def _per(limit: RateLimit, count: int) -> str:

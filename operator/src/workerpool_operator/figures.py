@@ -19,7 +19,8 @@ def figures(
         values["waiting"] = backlog.waiting
         values["due"] = backlog.due
         values["in_flight"] = backlog.in_flight
-        values["oldest_wait_seconds"] = oldest_wait.total_seconds() if oldest_wait else 0.0
+        if oldest_wait is not None or not backlog.waiting:
+            values["oldest_wait_seconds"] = oldest_wait.total_seconds() if oldest_wait else 0.0
     if situation.decision is not None:
         values["desired_replicas"] = situation.decision.desired
     if situation.deployment is not None:
@@ -28,6 +29,9 @@ def figures(
     if isinstance(survey, Survey):
         values.update(evidence.gauges(situation.record.key, survey))
     values["worker_seconds"] = used.worker_seconds
+    pool = situation.record.pool
+    if pool is not None and pool.target_deployment:
+        return values  # what somebody else's pods take of a node, nobody here says
     values["core_seconds"] = used.core_seconds
     if price:
         values["cost"] = used.core_seconds / 3600 * price

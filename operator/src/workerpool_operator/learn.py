@@ -94,14 +94,18 @@ def learn(learnt: Learnt, at: datetime, backlog: Backlog) -> Learnt:
 def _loss(before: Backlog | None, at: datetime, backlog: Backlog) -> Loss | None:
     """Tell a list that vanished with its server's memory from one that was worked off.
 
-    Another run of the server has fewer jobs than the last one, and no counters: these only ever
-    grow, so whoever kept them would have kept the jobs, too.
+    Another run of the server knows of fewer jobs than the last one, those that were finished
+    counted in: it has forgotten all, or began with an older copy.
     """
     if before is None or not before.server or before.server == backlog.server:
         return None
-    if not backlog.server or backlog.finished or backlog.known >= before.known:
+    if not backlog.server:
         return None
-    return Loss(at, before.known - backlog.known)
+    if backlog.known and not (before.finished or before.in_flight):
+        return None  # where nobody keeps counters, jobs that were done look like lost ones
+    gone = before.known + before.finished - backlog.known - backlog.finished
+    lost = min(before.known, gone)
+    return Loss(at, lost) if lost > 0 else None
 
 
 def _continues(before: Backlog, backlog: Backlog) -> bool:
@@ -134,8 +138,12 @@ def _mark(learnt: Learnt, at: datetime, arrivals: int, backlog: Backlog) -> Lear
     marks = [*learnt.marks, Mark(at, learnt.arrived)] if arrivals else list(learnt.marks)
     left = learnt.arrived - backlog.waiting
     marks = [mark for mark in marks if mark.arrived > left]
+    if backlog.waiting and not marks:  # handed back: it waits from now on, as far as is known
+        marks = [Mark(at, learnt.arrived)]
     while len(marks) > ARRIVALS_KEPT:
-        marks = [replace(b, at=a.at) for a, b in zip(marks[::2], marks[1::2], strict=False)]
+        odd = marks[len(marks) // 2 * 2 :]
+        pairs = zip(marks[::2], marks[1::2], strict=False)
+        marks = [replace(b, at=a.at) for a, b in pairs] + odd
     return replace(learnt, marks=tuple(marks))
 
 
@@ -150,7 +158,7 @@ def _time_jobs(learnt: Learnt, before: Backlog, backlog: Backlog) -> Learnt:
         return learnt
     seconds = (backlog.busy - before.busy).total_seconds() / jobs
     known, seen = learnt.job_seconds, learnt.jobs + jobs
-    if known is not None:
+    if known:
         seconds = min(max(seconds, known / OUTLIER), known * OUTLIER)
         weight: float = max(jobs / seen, 1 - 0.5 ** (jobs / HALF_LIFE_JOBS))
         seconds = known + (seconds - known) * weight

@@ -27,6 +27,8 @@ CONFIRM_SECONDS = 5.0
 """For how long a master behind Sentinels is taken for one without being asked."""
 MOST_REDIRECTIONS = 5
 """Nodes that name another one in a row; more is a Cluster at odds with itself."""
+AWAY_TIMES = 3
+"""How much longer than an attempt to connect took its node is left alone after it."""
 
 Invalidated = Callable[[Sequence[bytes] | None], None]
 T = TypeVar("T")
@@ -46,6 +48,8 @@ class Nodes:
         """The loop's time from which on the master is asked again whether it is one."""
         self._homes: dict[str, str] = {}
         """Where a queue is, if not at the URL."""
+        self._failed: dict[str, tuple[float, Unreadable]] = {}
+        """Nodes that could not be connected to: until when they are left alone, and why."""
         self._invalidated: Invalidated = lambda _: None
 
     @property
@@ -148,15 +152,33 @@ class Nodes:
         if not isinstance(reading, Moved):
             return False
         home = self._node(self._homes.get(queue, self._url), reading)
-        try:
-            await self._open(home)
-        except Unreadable as error:
+        if error := await self._away(home):
             # The queues of the other nodes can be read without this one.
             known[queue] = error
             self._homes.pop(queue, None)
             return False
         self._homes[queue] = home
         return True
+
+    async def _away(self, url: str) -> Unreadable | None:
+        """Connect to a node; return why that fails.
+
+        An attempt may take its whole time while the other queues wait, so its answer holds for
+        all queues of that node, and for a while that is in proportion to what it took.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        until, error = self._failed.get(url, (began, None))
+        if error is not None and began < until:
+            return error
+        try:
+            await self._open(url)
+        except Unreadable as failure:
+            took = loop.time() - began
+            self._failed[url] = began + took * (1 + AWAY_TIMES), failure
+            return failure
+        self._failed.pop(url, None)
+        return None
 
     async def _open(self, url: str) -> None:
         if url not in self._links:

@@ -228,8 +228,11 @@ class QueueReader:
                 log.exception("the workers at %s cannot be surveyed", self.endpoint.url)
 
     def _report(self, error: Unreadable) -> None:
-        for name in list(self._queues):
-            self._listener.on_reading(name, error, told=None)
+        try:
+            for name in list(self._queues):
+                self._listener.on_reading(name, error, told=None)
+        except Exception:  # the edge of a task: the next attempt must be made all the same
+            log.exception("a trouble of %s cannot be told", self.endpoint.url)
 
     async def _connect(self) -> Connection:
         try:
@@ -271,7 +274,8 @@ class QueueReader:
             if pause > self._timing.timeout and not self._wake.is_set():
                 await connection.ping()
 
-    async def _read(self, connection: Connection, names: Sequence[str]) -> None:
+    async def _read(self, connection: Connection, due: Sequence[str]) -> None:
+        names = [name for name in due if name in self._queues]  # some were dropped meanwhile
         told: dict[str, float | None] = {}
         for name in names:
             entry = self._queues[name]

@@ -92,6 +92,8 @@ class Reconciler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for state in self._states.values():
             state.scaling.close()
+        calls = (state.scaling.call_back() for state in self._states.values())
+        await asyncio.gather(*calls, return_exceptions=True)
         await self.subscriptions.close()
         await self.writer.close()
 
@@ -99,6 +101,12 @@ class Reconciler:
 
     def pool_changed(self, key: Key) -> None:
         """Take in what the registry knows of a pool and its Deployment now."""
+        try:
+            self._take_in(key)
+        except Exception:  # the edge of a task: the other pools go on
+            log.exception("a pool cannot be taken in", extra={"pool": str(key)})
+
+    def _take_in(self, key: Key) -> None:
         record = self._registry.pool(key)
         state = self._states.get(key)
         if state is not None and (record is None or record.uid != state.record.uid):

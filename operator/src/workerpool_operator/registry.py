@@ -96,6 +96,10 @@ class Registry:
         """Call `listener` with a pool's key after anything known of the pool changed."""
         self._listeners.append(listener)
 
+    def announce(self, pool: Key) -> None:
+        """Have everybody look at a pool anew, though nothing new is known of it."""
+        self._changed(pool)
+
     def _changed(self, key: Key) -> None:
         for listener in self._listeners:
             listener(key)
@@ -149,6 +153,8 @@ class Registry:
         if pool is None:
             return
         old = self._deployments.get(pool)
+        if old is not None and old.key != record.key:
+            old = None  # the pool names another one by now: versions of two objects say nothing
         if record.version < _newest(old, self._gone_deployments.get(pool)):
             return
         self._deployments[pool] = record

@@ -131,10 +131,12 @@ def _obstacle(situation: Situation) -> tuple[str, str] | None:
 
 
 def _queue_reachable(situation: Situation) -> Condition:
-    kind = "QueueReachable"
+    kind, decision = "QueueReachable", situation.decision
     match situation.reading:
         case Unreadable() as error:
-            return Condition(kind, "False", error.reason, f"{error}. The replicas are held.")
+            raised = decision is not None and decision.reason is Reason.FALLBACK
+            follows = "At least the fallback is there." if raised else "The replicas are held."
+            return Condition(kind, "False", error.reason, f"{error}. {follows}")
         case Backlog():
             return Condition(kind, "True", "Connected", "The queue's length is known.")
         case None:

@@ -193,6 +193,13 @@ def _check_template(template: Field) -> None:
     spec.get("terminationGracePeriodSeconds", 0).number()
     for volume in spec.get("volumes", []).items():
         volume["name"].text()
+    for container in spec.get("initContainers", []).items():
+        container.mapping()
+    affinity = spec.get("affinity", {}).get("nodeAffinity", {})
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {})
+    for term in required.get("nodeSelectorTerms", []).items():
+        for expression in term.get("matchExpressions", []).items():
+            expression.get("values", []).items()
     for container in spec.get("containers", []).items():
         container["name"].text()
         for variable in container.get("env", []).items():

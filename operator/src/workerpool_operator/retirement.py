@@ -23,6 +23,8 @@ from workerpool_operator.victims import hold_back
 
 REFUSED_SECONDS = 0.25
 """After a scale that was not written, as the Deployment is another by then."""
+RECALL_SECONDS = 0.5
+"""After closed pods could not be called back."""
 SEE_OFF_SECONDS = 1.0
 
 
@@ -47,6 +49,8 @@ class Retirement:
         self._writing = False
         self._written: bool | None = None
         """Whether the offer was taken: the scale is written, or that failed."""
+        self._sent = False
+        """Whether closed pods may be on their way: the scale is being written, or was."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -82,10 +86,11 @@ class Retirement:
         Yields `None` if it may not be lowered that far any more: to be decided anew.
         """
         offer = self._offer
-        if offer is None or offer.plan.target > replicas:
+        late = offer is not None and asyncio.get_running_loop().time() >= offer.until
+        if offer is None or late or offer.plan.target > replicas:
             yield None
             return
-        self._writing, self._written = True, False
+        self._writing, self._written, self._sent = True, False, True
         try:
             yield offer.version
             self._written = True
@@ -98,6 +103,13 @@ class Retirement:
         """Do nothing any more."""
         if self._task is not None:
             self._task.cancel()
+
+    async def call_back(self) -> None:
+        """After `close`, give those their work back whom no written scale sends away."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+            if not self._sent:
+                await self._closing.restore(self._closing.closed)
 
     def _withdraw(self) -> None:
         """Take the offer back, unless it is being taken."""
@@ -113,7 +125,10 @@ class Retirement:
             wish = self._wish
             if wish is None:
                 await self._closing.restore(self._closing.closed)
+                if self._closing.closed:  # Redis is away: they wait for nothing until it is told
+                    await asyncio.sleep(RECALL_SECONDS)
                 continue
+            self._sent = False
             offer = await self._closing.look(wish)
             if self._wish is not None:
                 if offer.plan.reason is not None:

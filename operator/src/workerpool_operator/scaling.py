@@ -88,6 +88,11 @@ class Scaling:
         if self._retirement is not None:
             self._retirement.close()
 
+    async def call_back(self) -> None:
+        """After `close`, give pods their work back that were closed and will not go."""
+        if self._retirement is not None:
+            await self._retirement.call_back()
+
     async def _carry_out(self, decision: Decision, told: float | None) -> None:
         # As known now, not when it was decided: what became known since led to this same count.
         record, deployment = self._registry.pool(self._key), self._registry.deployment(self._key)
@@ -102,6 +107,8 @@ class Scaling:
             self.wanted = None
             body = await self._cluster.read_deployment(deployment.key)
             self._registry.put_deployment(deployment_record(body), pool=self._key)
+            # The watch may have told of it already, while this write was under way.
+            self._registry.announce(self._key)
             return
         if scale is None:  # to be decided anew, by what is true by now
             self.wanted = None

@@ -13,6 +13,9 @@ from cronsim import CronSim, CronSimError
 from workerpool_operator.model import Policy, Schedule
 
 FIELDS = 5
+LEAD = timedelta(hours=3)
+"""A search begins so long before what it is for: begun within an hour that a clock change repeats
+or skips, it does not find what lies in that hour."""
 
 
 def floor(policy: Policy, at: datetime) -> tuple[int, Schedule | None]:
@@ -45,9 +48,11 @@ def _in_force(schedule: Schedule, minute: datetime) -> bool:
 
     Kept for all decisions of the minute: a search through the calendar takes longer than they do.
     """
-    after = (minute + timedelta(minutes=1)).astimezone(schedule.zone)
-    try:
-        began = next(CronSim(schedule.cron, after, reverse=True))
-    except StopIteration:
-        return False
-    return minute - began.astimezone(UTC) < schedule.duration
+    begin = (minute - schedule.duration - LEAD).astimezone(schedule.zone)
+    for moment in CronSim(schedule.cron, begin):
+        began = moment.astimezone(UTC)
+        if began > minute:
+            return False
+        if minute - began < schedule.duration:
+            return True
+    return False

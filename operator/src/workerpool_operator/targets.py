@@ -57,8 +57,10 @@ class Targets:
                 await self._look_at_all()
             except Exception:  # the edge of a task: the next look may do better
                 log.exception("looking at the targets failed unexpectedly")
+            # Never asyncio.wait_for(): before Python 3.12 it may swallow a cancellation.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
 
     async def _look_at_all(self) -> None:
         records = [r for r in self._registry.pools if r.pool and r.pool.target_deployment]

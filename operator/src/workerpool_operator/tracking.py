@@ -149,7 +149,16 @@ class TrackingConnection:
             if isinstance(answer, Unreadable):
                 return answer
         waiting, landed, in_flight, due, retries, orphaned, workers, counters = answers
-        done, buried, busy_ms = (int(counter or 0) for counter in counters)
+        try:
+            done, buried, busy_ms = (int(counter or 0) for counter in counters)
+            busy = timedelta(milliseconds=busy_ms)
+        except (ValueError, OverflowError) as error:
+            # Whoever may push may write there; it must not cost others their readings.
+            return Unreadable(
+                f"the counters of the queue are no numbers ({error}): delete the key that ends "
+                f"with `stats` beside its list, it is made anew",
+                reason="BadCounters",
+            )
         return Backlog(
             waiting=waiting + landed,
             due=due,
@@ -160,7 +169,7 @@ class TrackingConnection:
             workers=workers,
             done=done,
             buried=buried,
-            busy=timedelta(milliseconds=busy_ms),
+            busy=busy,
             server=self._server,
         )
 

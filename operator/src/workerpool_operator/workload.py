@@ -85,6 +85,10 @@ def deployment(pool: Pool, *, image: str, pull_policy: str, protected: bool = Fa
             "template": _pod_template(pool, labels, image, pull_policy),
         },
     }
+    if pool.cpu.cores is not None:
+        # A pod more than asked for would wait for a core that only those to be replaced can give.
+        surge = {"maxSurge": 0, "maxUnavailable": "25%"}
+        manifest["spec"]["strategy"] = {"type": "RollingUpdate", "rollingUpdate": surge}
     if protected:
         metadata = manifest["spec"]["template"]["metadata"]
         metadata["annotations"] = PROTECTION | (metadata.get("annotations") or {})

@@ -16,7 +16,7 @@ from support.redis_stage import RedisStage
 from support.shop import Shop
 from support.supervisor import COMMAND, Supervisor
 from support.waiting import eventually
-from workerpool_operator.census import SAMPLE
+from workerpool_operator.census import AT_ONCE
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
 
@@ -70,8 +70,8 @@ async def test_a_survey_without_the_right_to_it_says_what_to_grant(stage: RedisS
     assert "docs/protocol.md" in str(answer)
 
 
-@pytest.mark.parametrize("workers", [1, SAMPLE, SAMPLE + 10])
-async def test_all_workers_are_asked_and_of_very_many_a_sample(
+@pytest.mark.parametrize("workers", [1, AT_ONCE, 12 * AT_ONCE + 8])
+async def test_all_workers_are_asked_however_many_pieces_it_takes(
     stage: RedisStage, workers: int
 ) -> None:
     deadline = (stage.client.time()[0] + 3600) * 1000
@@ -79,7 +79,7 @@ async def test_all_workers_are_asked_and_of_very_many_a_sample(
         stage.client.zadd("{queue:images}:workers", {f"w{number}": deadline})
         stage.client.hset(f"{{queue:images}}:worker:w{number}", "affinity", str(number))
     survey = await survey_of(stage)
-    assert (survey.workers, len(survey.reports)) == (workers, min(workers, SAMPLE))
+    assert (survey.workers, len(survey.reports)) == (workers, workers)
     assert all(report.cpus == {int(report.worker[1:])} for report in survey.reports)
 
 

@@ -287,12 +287,14 @@ def test_a_template_that_cannot_be_merged_harms_its_own_pool_alone(
     shop: Shop, stage: RedisStage
 ) -> None:
     shop.add("broken", template={"spec": {"volumes": [{"emptyDir": {}}]}})
+    shop.add("dashless", template={"spec": {"initContainers": {"name": "migrate"}}})
     shop.add("fine")
     stage.client.rpush(shop.queue("fine"), *JOBS)
 
     shop.await_replicas(20, "fine")
     shop.await_condition("Ready", "False", "InvalidSpec", "broken")
     assert "spec.template.spec.volumes[0].name is missing" in shop.status("broken")["message"]
+    shop.await_condition("Ready", "False", "InvalidSpec", "dashless")
 
     shop.edit("broken", template=None)
     shop.await_condition("Ready", "True", "Ready", "broken")

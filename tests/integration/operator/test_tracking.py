@@ -55,6 +55,20 @@ async def test_any_name_of_a_list_is_read_and_told(
     await connection.close()
 
 
+@pytest.mark.parametrize("value", ["abc", "1.5", "9" * 18])
+async def test_counters_that_are_no_numbers_cost_their_own_queue_its_reading(
+    stage: RedisStage, value: str
+) -> None:
+    connection = stage.connection()
+    await connection.open(Heard())
+    stage.client.hset("{bad}:stats", "busy_ms", value)
+    bad, good = await connection.read(["bad", QUEUE])
+    await connection.close()
+    assert isinstance(bad, Unreadable)
+    assert bad.reason == "BadCounters"
+    assert good == Backlog(0)
+
+
 async def test_a_job_that_has_landed_still_waits(stage: RedisStage) -> None:
     """It has woken a worker, which may be gone: somebody must come for it."""
     heard = Heard()

@@ -39,5 +39,7 @@ def test_a_pod_takes_what_its_containers_and_sidecars_take_together() -> None:
     assert requests(spec | {"initContainers": [sidecar, _container(cpu="3")]}).cpu == 3100
     assert requests(spec | {"overhead": {"cpu": "10m"}}).cpu == 1510
     assert requests(spec | {"resources": {"requests": {"cpu": "5"}}}) == Amount(5000, GIB)
+    of_pod = {"overhead": {"cpu": "250m"}, "resources": {"requests": {"cpu": "5"}}}
+    assert requests(spec | of_pod).cpu == 5250, "the overhead comes on top of what a pod requests"
     limited = {"name": "c", "resources": {"limits": {"cpu": "2"}}}
     assert requests({"containers": [limited]}).cpu == 2000, "a limit is the request left out"

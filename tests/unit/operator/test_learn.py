@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from workerpool_operator.learn import (
@@ -116,7 +116,22 @@ def test_the_oldest_wait_is_that_of_the_head_of_the_list() -> None:
     assert learnt.pace(after(9)).oldest_wait is None
 
 
+def test_a_job_that_was_handed_back_waits_from_then_on() -> None:
+    learnt = learn(Learnt(), START, Backlog(1))
+    learnt = learn(learnt, after(1), Backlog(0, in_flight=1))
+    learnt = learn(learnt, after(2), Backlog(1))
+    assert learnt.pace(after(9)).oldest_wait == timedelta(seconds=7)
+
+
+def test_jobs_that_took_no_time_do_not_hide_how_long_others_take() -> None:
+    learnt = learn(Learnt(), START, Backlog(9))
+    learnt = learn(learnt, after(1), Backlog(8, done=1))
+    learnt = learn(learnt, after(2), Backlog(7, done=2, busy=timedelta(seconds=10)))
+    assert learnt.pace(after(2)).job == timedelta(seconds=10)
+
+
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50), st.integers(0, 50)), max_size=200))
+@example([(1, 1, 0)] * (ARRIVALS_KEPT + 1) + [(1, 0, ARRIVALS_KEPT)])
 def test_whatever_comes_memory_is_bounded_and_ages_are_true(
     steps: list[tuple[float, int, int]],
 ) -> None:
@@ -157,6 +172,14 @@ def test_whatever_comes_memory_is_bounded_and_ages_are_true(
         # A restart with persistence, and a failover: what was there is there.
         (Backlog(40, done=9, server="one"), Backlog(40, done=9, server="two"), None),
         (Backlog(40, done=9, server="one"), Backlog(0, done=49, server="two"), None),
+        # Some were done by those who came back first.
+        (Backlog(40, done=9, server="one"), Backlog(2, done=1, server="two"), 40),
+        # An older copy of everything.
+        (Backlog(40, done=900, server="one"), Backlog(0, done=500, server="two"), 40),
+        (Backlog(40, done=900, server="one"), Backlog(35, done=900, server="two"), 5),
+        # Nobody keeps counters there, and five were taken meanwhile.
+        (Backlog(40, server="one"), Backlog(35, server="two"), None),
+        (Backlog(40, server="one"), Backlog(0, server="two"), 40),
         # Nobody restarted: worked off, or deleted by hand.
         (Backlog(40, done=9, server="one"), Backlog(0, done=49, server="one"), None),
         (Backlog(40, server="one"), Backlog(0, server="one"), None),

@@ -15,6 +15,7 @@ from workerpool_operator.model import (
     History,
     Loss,
     Observation,
+    Places,
     Policy,
     RateLimit,
     Reason,
@@ -144,6 +145,7 @@ def test_a_floor_and_the_ceiling_hold_at_once_whatever_the_rates() -> None:
 
     assert (lifted.desired, lifted.reason) == (30, Reason.IDLE)
     assert (cut.desired, cut.reason) == (30, Reason.SCALE_DOWN_LIMITED)
+    assert cut.message.endswith("within 60 s, limited by maxReplicas: 30 replicas")
 
 
 # --- the one-way pause
@@ -183,6 +185,26 @@ def test_the_fallback_says_so_and_stays_within_the_maximum() -> None:
     )
     later = decide(Observation(NOW + seconds(5), 4, None), policy, decision.history)
     assert (later.desired, later.reason) == (4, Reason.FALLBACK)
+
+
+def test_the_fallback_asks_for_no_more_than_there_is_room_for() -> None:
+    policy = replace(AT_ONCE, fallback=Fallback(5, seconds(30)))
+    dark = History(unread_since=NOW - seconds(30))
+
+    rejected = Observation(NOW, 2, None, places=Places(2, 1, refusal="SMT", tried=0))
+    full = Observation(NOW, 1, None, places=Places(2, 1))
+
+    decision = decide(rejected, policy, dark)
+    assert (decision.desired, decision.reason) == (2, Reason.PODS_REJECTED)
+    assert decision.shortage
+    decision = decide(full, policy, dark)
+    assert (decision.desired, decision.reason) == (3, Reason.INSUFFICIENT_CORES)
+
+
+def test_readings_that_fail_now_and_then_do_not_lift_a_limit_of_rate() -> None:
+    policy = replace(AT_ONCE, up_limit=RateLimit(seconds(3600), replicas=5))
+
+    assert replay([50, None] * 20, policy)[-1] == 5
 
 
 # --- lost data
@@ -246,6 +268,10 @@ def test_a_schedule_lifts_the_floor_for_its_duration(local: str, least: int) -> 
         ("30 2 * * *", "2026-10-25 00:29:59", False),
         ("30 2 * * *", "2026-10-25 00:30:00", True),
         ("30 2 * * *", "2026-10-25 01:35:00", False),
+        # It goes on for its whole duration, also from within the hour that comes twice.
+        ("0 2 * * *", "2026-10-25 00:09:00", True),
+        ("55 2 * * *", "2026-10-25 01:04:00", True),
+        ("55 2 * * *", "2026-10-25 01:06:00", False),
         # Every hour is every hour, also the one that comes twice.
         ("30 * * * *", "2026-10-25 00:35:00", True),
         ("30 * * * *", "2026-10-25 01:35:00", True),
@@ -260,6 +286,15 @@ def test_a_clock_change_neither_skips_nor_doubles_a_schedule(
     moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
 
     assert (floor(Policy(schedules=(ten_minutes,)), moment)[0] == 5) is in_force
+
+
+@pytest.mark.parametrize("minute", range(90))
+def test_a_schedule_has_no_hole_in_the_hour_that_comes_twice(minute: int) -> None:
+    night = Policy(schedules=(Schedule("30 2 * * *", BERLIN, timedelta(minutes=90), 5),))
+    begins = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+
+    assert floor(night, begins + timedelta(minutes=minute))[0] == 5
+    assert floor(night, begins + timedelta(minutes=90 + minute))[0] == 0
 
 
 def test_a_day_of_23_hours_ends_a_schedule_after_its_duration() -> None:

@@ -55,6 +55,20 @@ class Ears:
         return [(at, r.reason) for at, _, r, _ in self.heard if isinstance(r, Unreadable)]
 
 
+class Forgetful(Ears):
+    """Has a queue forgotten while others are read."""
+
+    def __init__(self, forget: str) -> None:
+        super().__init__()
+        self.forget = forget
+        self.reader: QueueReader | None = None
+
+    def on_reading(self, queue: str, reading: Backlog | Unreadable, *, told: float | None) -> bool:
+        if self.reader is not None:
+            self.reader.discard(self.forget)
+        return super().on_reading(queue, reading, told=told)
+
+
 async def nobody(_: Endpoint) -> Credentials:
     return Credentials()
 
@@ -467,3 +481,29 @@ async def test_a_survey_that_fails_disturbs_no_reading(redis: FakeRedis) -> None
         assert [survey for _, _, survey in ears.surveys] == [refused]
         assert ears.troubles() == []
         assert len(ears.times()) > 40
+
+
+async def test_a_queue_that_is_dropped_while_others_are_read_harms_nobody() -> None:
+    names = [f"q{number}" for number in range(PIPELINE_QUEUES + 10)]
+    redis, ears = FakeRedis(latency=LATENCY), Forgetful(names[-1])
+    async with reading(redis, ears, *names) as reader:
+        ears.reader = reader
+        await asyncio.sleep(1)
+    assert ears.troubles() == []
+    assert {name for _, name, _, _ in ears.heard} == set(names[:-1])
+
+
+async def test_a_listener_that_fails_does_not_end_the_reading() -> None:
+    class Failing(Ears):
+        def on_reading(
+            self, queue: str, reading: Backlog | Unreadable, *, told: float | None
+        ) -> bool:
+            if len(self.heard) < 3:
+                self.heard.append((now(), queue, reading, told))
+                raise RuntimeError("a defect")
+            return super().on_reading(queue, reading, told=told)
+
+    redis, ears = FakeRedis(latency=LATENCY), Failing()
+    async with reading(redis, ears):
+        await asyncio.sleep(60)
+    assert ears.readings()[-1] == Backlog(0)

@@ -41,6 +41,11 @@ def heard(registry: Registry) -> list[Key]:
     return keys
 
 
+def test_who_wants_it_has_a_pool_looked_at_anew(registry: Registry, heard: list[Key]) -> None:
+    registry.announce(POOL)
+    assert heard == [POOL]
+
+
 # --- pools
 
 

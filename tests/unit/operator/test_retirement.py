@@ -10,6 +10,7 @@ from support.retirement_world import Mischief, Operator, World
 from workerpool_operator.closing import CLOSED, PATIENCE_SECONDS, SEEN_SECONDS
 from workerpool_operator.errors import ApplyFailed, Forbidden, Unreadable
 from workerpool_operator.model import Reason
+from workerpool_operator.retirement import RECALL_SECONDS
 
 pytestmark = pytest.mark.looptime
 
@@ -202,6 +203,57 @@ async def test_what_a_vanished_operator_closed_opens_by_itself(
     operator.retirement.close()
     await asyncio.sleep(CLOSED.total_seconds() + 1)
     jobs(world, 1, 2, 3, 4, 5)
+
+
+async def test_a_redis_that_is_away_when_load_returns_is_told_when_it_is_back(
+    world: World, operator: Operator
+) -> None:
+    operator.desired = 0
+    await operator.until(lambda: len(world.closed) == 5)
+    world.trouble = {"ZREM": Unreadable("away")}
+    operator.desired = 5
+    await operator.run(3)
+    assert len(world.closed) == 5
+    world.trouble = {}
+    await operator.run(2 * RECALL_SECONDS)
+    assert not world.closed, "and not only when their marks end"
+
+
+async def test_an_operator_that_is_told_to_end_calls_back_whom_it_closed(
+    world: World, operator: Operator
+) -> None:
+    jobs(world, 1)  # so that the others get a price before they go
+    operator.desired = 0
+    await operator.until(lambda: len(world.closed) == 4)
+    operator.vanish()
+    await operator.retirement.call_back()
+    assert not world.closed
+
+
+async def test_an_operator_that_ends_leaves_those_alone_whose_scale_is_written(
+    world: World, operator: Operator
+) -> None:
+    operator.desired = 0
+    await operator.until(lambda: world.replicas == 0)
+    closed = set(world.retired)
+    operator.retirement.close()
+    await operator.retirement.call_back()
+    assert set(world.retired) == closed, "on their way they must claim nothing"
+
+
+async def test_marks_that_may_end_before_their_pods_are_told_to_go_are_renewed_first(
+    world: World, operator: Operator
+) -> None:
+    longer = CLOSED.total_seconds() + 2
+    world.latency = {"price_pod": longer}
+    jobs(world, 5)
+    operator.desired = 0
+    await operator.until(lambda: len(world.closed) == 4)
+    world.latency = {}  # of the requests that are still to come
+    await operator.run(longer - 1)
+    jobs(world, 1, 2)
+    await operator.until(lambda: len(world.pods) == 3)
+    assert world.interrupted == []
 
 
 async def test_without_the_right_to_pods_it_goes_down_as_it_always_did_and_says_so(
