@@ -154,9 +154,9 @@ class World:
             },
         }
 
-    async def list_pods(self, namespace: str, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    async def list_pods(self, namespace: str, selector: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the pods."""
-        assert (namespace, labels) == ("shop", {"pool": "images"})
+        assert (namespace, selector) == ("shop", {"matchLabels": {"pool": "images"}})
         await self._answer("list_pods")
         return [
             {

@@ -118,8 +118,7 @@ class Closing:
         """
         try:
             body = await self._gated(self._cluster.read_deployment(deployment))
-            labels = body["spec"]["selector"].get("matchLabels") or {}
-            listed = self._cluster.list_pods(deployment.namespace, labels)
+            listed = self._cluster.list_pods(deployment.namespace, body["spec"]["selector"])
             pods = pods_of(await self._gated(listed))
         except NotFound:
             self.closed = frozenset()
@@ -152,8 +151,8 @@ class Closing:
         if body["spec"].get("replicas", 0) != wish.replicas:
             return Offer(wish.replicas, Plan(wish.replicas, (), *CLOSING))  # others scaled it
         self._queues = queues_of(body, wish.queue)
-        labels = body["spec"]["selector"].get("matchLabels") or {}
-        pods = pods_of(await self._gated(self._cluster.list_pods(namespace, labels)))
+        selector = body["spec"]["selector"]
+        pods = pods_of(await self._gated(self._cluster.list_pods(namespace, selector)))
         chosen = await self._retire(pods, wish, rolling=_rolls(body))
         names = frozenset(pod.name for pod in chosen.victims)
         self.closed &= {pod.name for pod in pods}

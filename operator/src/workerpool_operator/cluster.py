@@ -6,6 +6,7 @@ Knows the paths, the bodies and who owns which field; not how a request is sent.
 import base64
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 from urllib.parse import quote
 
 from workerpool_operator.apiserver import ApiServer, Document, log_in
@@ -32,6 +33,25 @@ async def connect(*, request_seconds: float, connections: int) -> "Cluster":
         ApplyFailed: neither a kubeconfig nor a service account is there.
     """
     return Cluster(await log_in(connections=connections), request_seconds)
+
+
+def label_query(selector: Mapping[str, Any]) -> str:
+    """Write a selector as the API takes it in a query.
+
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#list-and-watch-filtering
+    """
+    words = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
+    for rule in selector.get("matchExpressions") or ():
+        key, values = rule["key"], ",".join(rule.get("values") or ())
+        words.append(
+            {
+                "In": f"{key} in ({values})",
+                "NotIn": f"{key} notin ({values})",
+                "Exists": key,
+                "DoesNotExist": f"!{key}",
+            }[rule["operator"]]
+        )
+    return ",".join(words)
 
 
 class Cluster(ApiServer):
@@ -97,10 +117,10 @@ class Cluster(ApiServer):
         body = {"metadata": {"resourceVersion": str(version)}, "spec": {"replicas": replicas}}
         return await self.request("PATCH", path, body, _MERGE, {"fieldManager": SCALER})
 
-    async def list_pods(self, namespace: str, labels: Mapping[str, str]) -> list[Document]:
-        """Return the pods that have all these labels."""
-        selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        return await self.list_all("/api/v1", "pods", [namespace], {"labelSelector": selector})
+    async def list_pods(self, namespace: str, selector: Mapping[str, Any]) -> list[Document]:
+        """Return the pods that a Deployment's selector chooses."""
+        query = {"labelSelector": label_query(selector)}
+        return await self.list_all("/api/v1", "pods", [namespace], query)
 
     async def price_pod(self, key: Key, cost: int) -> None:
         """Say how dear a pod is to be to its ReplicaSet when that has to delete some."""
