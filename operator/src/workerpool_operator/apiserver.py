@@ -124,18 +124,27 @@ class ApiServer:
         query: Mapping[str, str],
     ) -> list[Document]:
         """Return all objects of a kind in `namespaces` (none named: in all)."""
+        return [item async for item in self.each(api, plural, namespaces, query)]
+
+    async def each(
+        self,
+        api: str,
+        plural: str,
+        namespaces: Sequence[str],
+        query: Mapping[str, str],
+    ) -> AsyncIterator[Document]:
+        """Yield them page by page: thousands together take more memory than they are worth."""
         paths = [f"{api}/namespaces/{quote(n)}/{plural}" for n in namespaces]
-        items: list[Document] = []
         for path in paths or [f"{api}/{plural}"]:
             page: dict[str, str] = {"limit": str(_PAGE), **query}
             while True:
                 answer = await self.request("GET", path, query=page)
-                items += answer["items"]
+                for item in answer["items"]:
+                    yield item
                 token = answer["metadata"].get("continue")
                 if not token:
                     break
                 page["continue"] = token
-        return items
 
     async def follow(
         self, path: str, query: Mapping[str, str]

@@ -4,7 +4,7 @@ Knows the paths, the bodies and who owns which field; not how a request is sent.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -57,14 +57,14 @@ def label_query(selector: Mapping[str, Any]) -> str:
 class Cluster(ApiServer):
     """The API server, in this operator's words."""
 
-    async def list_pools(self, namespaces: Sequence[str]) -> list[Document]:
-        """Return all WorkerPools in `namespaces` (none named: in all)."""
-        return await self.list_all(_POOLS, PLURAL, namespaces, {})
+    def each_pool(self, namespaces: Sequence[str]) -> AsyncIterator[Document]:
+        """Yield all WorkerPools in `namespaces` (none named: in all)."""
+        return self.each(_POOLS, PLURAL, namespaces, {})
 
-    async def list_deployments(self, namespaces: Sequence[str]) -> list[Document]:
-        """Return all Deployments this operator manages in `namespaces` (none named: in all)."""
+    def each_deployment(self, namespaces: Sequence[str]) -> AsyncIterator[Document]:
+        """Yield all Deployments this operator manages in `namespaces` (none named: in all)."""
         selector = {"labelSelector": f"{MANAGED_BY_LABEL}={MANAGED_BY}"}
-        return await self.list_all(_APPS, "deployments", namespaces, selector)
+        return self.each(_APPS, "deployments", namespaces, selector)
 
     async def read_deployment(self, key: Key) -> Document:
         """Return a Deployment."""

@@ -11,14 +11,14 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import kopf
 
 from workerpool_operator.cluster import Cluster
 from workerpool_operator.errors import ApplyFailed, InvalidResource
 from workerpool_operator.registry import PoolRecord, Registry, deployment_record, version_of
-from workerpool_operator.resource import GROUP, PLURAL, VERSION, key_of, parse
+from workerpool_operator.resource import GROUP, PLURAL, VERSION, Key, key_of, parse
 from workerpool_operator.settings import Settings
 from workerpool_operator.workload import MANAGED_BY, MANAGED_BY_LABEL
 
@@ -34,6 +34,21 @@ def pool_record(body: Mapping[str, Any]) -> PoolRecord:
         return PoolRecord(*identity, parse(body), status=status, created=created)
     except InvalidResource as error:
         return PoolRecord(*identity, None, str(error), status, created)
+
+
+class Seen(NamedTuple):
+    """What is kept of a WorkerPool's body."""
+
+    key: Key
+    version: int
+    record: PoolRecord | None
+    """`None` if it is being deleted: what it owned must not be made anew."""
+
+
+def seen_pool(body: Mapping[str, Any]) -> Seen:
+    """Take of a body what is kept."""
+    deleted = body["metadata"].get("deletionTimestamp")
+    return Seen(key_of(body), version_of(body), None if deleted else pool_record(body))
 
 
 class Watch:
@@ -53,26 +68,28 @@ class Watch:
         namespaces = self._settings.watch_namespaces
         known_pools = {record.key for record in self._registry.pools}
         known_deployments = {record.key for record in self._registry.deployments}
-        pools = await self._cluster.list_pools(namespaces)
-        deployments = await self._cluster.list_deployments(namespaces)
-        for body in deployments:
+        # Bodies are many times as large as what is kept of them.
+        pools = [seen_pool(body) async for body in self._cluster.each_pool(namespaces)]
+        deployments = set()
+        async for body in self._cluster.each_deployment(namespaces):
+            deployments.add(key_of(body))
             self._registry.put_deployment(deployment_record(body))
-        for body in pools:
-            self._take_pool(body)
+        for seen in pools:
+            self._take_pool(seen)
         # What appeared during the listing is newer than the list: it is kept.
         new_pools = {record.key for record in self._registry.pools} - known_pools
         new_deployments = {record.key for record in self._registry.deployments} - known_deployments
         self._registry.retain(
-            new_pools | {key_of(body) for body in pools},
-            new_deployments | {key_of(body) for body in deployments},
+            new_pools | {seen.key for seen in pools},
+            new_deployments | deployments,
         )
 
-    def _take_pool(self, body: Mapping[str, Any]) -> None:
-        """Keep a pool; one that is being deleted is gone: what it owned must not be made anew."""
-        if body["metadata"].get("deletionTimestamp"):
-            self._registry.drop_pool(key_of(body), version_of(body))
+    def _take_pool(self, seen: Seen) -> None:
+        """Keep a pool, or forget one that is gone."""
+        if seen.record is None:
+            self._registry.drop_pool(seen.key, seen.version)
         else:
-            self._registry.put_pool(pool_record(body))
+            self._registry.put_pool(seen.record)
 
     async def sweep_for_ever(self, swept: Callable[[], None]) -> None:
         """Sweep in the safety poll's rhythm, and call `swept` after each."""
@@ -126,7 +143,7 @@ class Watch:
             if event["type"] == "DELETED":
                 self._registry.drop_pool(key_of(body), version_of(body))
             else:
-                self._take_pool(body)
+                self._take_pool(seen_pool(body))
 
         async def deployment_event(event: Mapping[str, Any], **_: object) -> None:
             body = event["object"]
