@@ -1,7 +1,7 @@
 """A decoding child with planned faults, for tests: the real one but for what a job asks.
 
 `{"filename": ..., "plan": "die" | "hang" | "fail" | "slow" | "noop" | "sleep:<seconds>" |
-"die-once:<path>"}`.
+"die-once:<path>" | "keep:<megabytes>"}`.
 """
 
 import json
@@ -15,6 +15,8 @@ from pathlib import Path
 from image_worker import child, cores, service, settings, wire
 
 SLOW_SECONDS = 1.0
+KEPT: list[bytes] = []
+"""What leaks."""
 
 
 def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
@@ -40,16 +42,18 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
             time.sleep(SLOW_SECONDS)
         case "fail":
             return wire.Failed("Planned", "as planned")
-        case "noop" | "sleep":
-            return _idled(payload["filename"], mark)
+        case "noop" | "sleep" | "keep":
+            return _idled(payload["filename"], plan, mark)
         case _:
             pass
     return child.process(raw, images)
 
 
-def _idled(filename: str, seconds: str) -> wire.Done:
-    if seconds:  # to sleep for no time gives the core away all the same
-        time.sleep(float(seconds))
+def _idled(filename: str, plan: str, amount: str) -> wire.Done:
+    if plan == "sleep":  # to sleep for no time gives the core away all the same
+        time.sleep(float(amount))
+    elif plan == "keep":
+        KEPT.append(os.urandom(int(amount) << 20))
     return wire.Done(filename, 0, 1, 1, 1)
 
 

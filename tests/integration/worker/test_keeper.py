@@ -14,6 +14,7 @@ import pytest
 
 from image_worker import keeper, wire
 from image_worker.keeper import Died, Keeper, TimedOut, describe
+from image_worker.wear import LOOK_EVERY_JOBS, NEVER, Reason, Wear
 from support.waiting import eventually
 
 SECOND = timedelta(seconds=1)
@@ -25,19 +26,24 @@ frames = wire.Frames(stream)
 """
 READY = "frames.send(wire.encode(wire.Ready(os.getpid(), (0,))))\n"
 DONE = 'frames.send(wire.encode(wire.Done("a", 1, 2, 3, 4)))\n'
-Start = Callable[[str], Keeper]
+WORKS = READY + "while True:\n    frames.receive()\n    " + DONE
+Start = Callable[..., Keeper]
 
 
 class Events:
     def __init__(self) -> None:
         self.starts: list[int] = []
         self.deaths: list[tuple[float, str]] = []
+        self.recycled: list[tuple[int, Reason]] = []
 
     def started(self, ready: wire.Ready) -> None:
         self.starts.append(ready.pid)
 
     def died(self, how: str) -> None:
         self.deaths.append((time.monotonic(), how))
+
+    def worn(self, pid: int, reason: Reason) -> None:
+        self.recycled.append((pid, reason))
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def events() -> Events:
 def start(tmp_path: Path, events: Events) -> Iterator[Start]:
     keepers = []
 
-    def start(code: str) -> Keeper:
+    def start(code: str, wear: Wear = NEVER) -> Keeper:
         file = tmp_path / "child.py"
         file.write_text(HEAD + code)
         made = Keeper(
@@ -58,6 +64,8 @@ def start(tmp_path: Path, events: Events) -> Iterator[Start]:
             chance=Random(1),
             on_start=events.started,
             on_death=events.died,
+            on_recycle=events.worn,
+            wear=wear,
             command=(sys.executable, str(file)),
         )
         keepers.append(made)
@@ -70,7 +78,7 @@ def start(tmp_path: Path, events: Events) -> Iterator[Start]:
 
 
 def test_jobs_go_down_and_outcomes_come_up(start: Start) -> None:
-    child = start(READY + "while True:\n    frames.receive()\n    " + DONE)
+    child = start(WORKS)
     assert child.wait_ready(10)
     for _ in range(3):
         assert child.run(b"job", SECOND * 5) == wire.Done("a", 1, 2, 3, 4)
@@ -177,6 +185,79 @@ def test_a_kill_from_another_thread_ends_a_running_job(start: Start) -> None:
     assert child.wait_ready(10)
     threading.Timer(0.1, child.kill).start()
     assert child.run(b"job", SECOND * 20) == Died("was killed by SIGKILL")
+
+
+def worked(child: Keeper, jobs: int) -> list[int]:
+    """Have jobs done one after the other; return the processes that did them."""
+    pids = []
+    for _ in range(jobs):
+        assert child.wait_ready(10)
+        pids.append(child.seated or 0)
+        assert child.run(b"job", SECOND * 5) == wire.Done("a", 1, 2, 3, 4)
+    return pids
+
+
+def test_a_child_is_replaced_after_its_jobs_and_that_is_no_death(
+    start: Start, events: Events
+) -> None:
+    pids = worked(start(WORKS, Wear(jobs=2)), 6)
+    assert pids[0::2] == pids[1::2]
+    assert len(set(pids)) == 3
+    assert events.recycled == [(pid, Reason.JOBS) for pid in pids[1::2]]
+    assert events.deaths == []
+    assert all(not Path(f"/proc/{pid}").exists() for pid in pids[:4])
+
+
+def test_a_child_that_has_grown_too_large_is_replaced_and_one_that_has_not_is_kept(
+    start: Start, events: Events
+) -> None:
+    grows = READY + "kept = []\nwhile True:\n    frames.receive()\n"
+    grows += "    kept.append(os.urandom(8 << 20))\n    " + DONE
+    pids = worked(start(grows, Wear(resident_bytes=96 << 20)), 40)
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [LOOK_EVERY_JOBS] * 2 + [8]
+    assert {reason for _, reason in events.recycled} == {Reason.MEMORY}
+    assert events.deaths == []
+    assert len(set(worked(start(WORKS, Wear(resident_bytes=96 << 20)), 40))) == 1
+
+
+def test_what_a_child_has_started_counts_as_its_own(start: Start, events: Events) -> None:
+    starts = "import subprocess\n"
+    starts += "code = 'import os, sys; x = os.urandom(96 << 20); print(); sys.stdin.read()'\n"
+    starts += "pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+    starts += "subprocess.Popen([sys.executable, '-c', code], **pipes).stdout.readline()\n"
+    pids = worked(start(starts + WORKS, Wear(resident_bytes=96 << 20)), LOOK_EVERY_JOBS + 1)
+    assert len(set(pids)) == 2
+    assert events.recycled == [(pids[0], Reason.MEMORY)]
+
+
+def test_a_job_that_asks_first_counts_once_and_is_not_cut_off_from_its_grant(
+    start: Start, events: Events
+) -> None:
+    asks = (
+        READY
+        + "while True:\n    frames.receive()\n"
+        + '    frames.send(wire.encode(wire.Asks("id", None)))\n    frames.receive()\n    '
+        + DONE
+    )
+    child = start(asks, Wear(jobs=1))
+    for _ in range(2):
+        assert child.wait_ready(10)
+        assert child.run(b"job", SECOND * 5) == wire.Asks("id", None)
+        assert child.go_on(b"job", SECOND * 5) == wire.Done("a", 1, 2, 3, 4)
+        assert not child.ready
+    assert len(events.recycled) == 2
+
+
+def test_a_child_that_is_replaced_just_as_all_ends_has_no_successor(
+    start: Start, events: Events
+) -> None:
+    child = start(WORKS, Wear(jobs=1))
+    worked(child, 1)
+    child.kill()
+    child.stop(1)
+    assert child.pid is None
+    assert events.deaths == []
+    assert all(not Path(f"/proc/{pid}").exists() for pid in events.starts)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from support import planned_supervisor
+from support import late_supervisor, planned_supervisor
 from support.pictures import encoded, jpeg, picture
 from support.queue_state import QueueState
 from support.redis_server import RedisServer
@@ -201,6 +201,58 @@ def test_an_idle_child_that_is_killed_is_replaced_without_a_job_to_find_out(
         queue.push(job("a.jpg"))
         await_quiet(queue, done=1)
         assert queue.stats.get("crashed") is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "plan", "reason"),
+    [
+        ({"child_jobs": "3"}, "noop", "jobs"),
+        ({"child_rss_megabytes": "96"}, "keep:8", "memory"),
+    ],
+)
+def test_children_are_replaced_between_jobs_and_no_job_notices(
+    server: RedisServer,
+    queue: QueueState,
+    tmp_path: Path,
+    limit: dict[str, str],
+    plan: str,
+    reason: str,
+) -> None:
+    queue.push(*[job("a.jpg", plan)] * 32)
+    with planned(server, tmp_path, **limit) as supervisor:
+        await_quiet(queue, done=32)
+        recycled = f'image_worker_child_recycles_total{{reason="{reason}"}}'
+        times = 10 if reason == "jobs" else 2
+        eventually(lambda: supervisor.metric(recycled) == times, "the children replaced")
+        eventually(
+            lambda: supervisor.metric("image_worker_child_starts_total") == times + 1,
+            "the next child, with no job to ask for it",
+        )
+        assert supervisor.metric("image_worker_child_deaths_total") == 0
+        assert supervisor.metric('image_worker_jobs_total{outcome="done"}') == 32
+        assert supervisor.metric('image_worker_jobs_total{outcome="released"}') == 0
+        assert supervisor.await_line("has served its time")["reason"] == reason
+        assert supervisor.terminate() == 0
+    assert set(queue.stats) == {"done", "busy_ms"}
+    assert queue.stats["done"] == 32
+
+
+def test_a_job_does_not_wait_for_a_child_that_is_being_replaced(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    late = (*late_supervisor.COMMAND, str(gate))
+    with Supervisor(server.url, tmp_path, command=late, child_jobs="1") as supervisor:
+        supervisor.await_ready()
+        gate.unlink()
+        queue.push(job("a.jpg", "noop"), job("b.jpg", "noop"))
+        eventually(lambda: queue.stats.get("done") == 1, "the first job acknowledged")
+        assert queue.waiting == [job("b.jpg", "noop").encode()], "for whoever has a child"
+        assert queue.members("inflight") == {}
+        gate.touch()
+        await_quiet(queue, done=2)
+        assert supervisor.metric('image_worker_jobs_total{outcome="released"}') == 0
 
 
 def test_poison_is_buried_after_three_crashes_and_others_are_done(

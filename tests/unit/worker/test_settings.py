@@ -22,6 +22,8 @@ def test_two_variables_are_enough() -> None:
     assert settings.images.input_dir == Path("/photos/in")
     assert settings.images.output_dir == Path("/photos/out")
     assert settings.images.longest_side == 256
+    assert settings.child_jobs == 50_000
+    assert settings.child_resident_bytes is None
     assert settings.http_port == 8081
     assert settings.log_format is LogFormat.JSON
 
@@ -100,6 +102,8 @@ def test_every_variable_is_read() -> None:
             "WORKERPOOL_OUTPUT_DIR": "/out",
             "WORKERPOOL_THUMBNAIL_PIXELS": "1024",
             "WORKERPOOL_CHILD_MEMORY_MEGABYTES": "300",
+            "WORKERPOOL_CHILD_JOBS": "1000",
+            "WORKERPOOL_CHILD_RSS_MEGABYTES": "200",
             "WORKERPOOL_PRESETS_FILE": "/presets.toml",
             "WORKERPOOL_HTTP_PORT": "9000",
             "WORKERPOOL_LOG_LEVEL": "debug",
@@ -121,6 +125,8 @@ def test_every_variable_is_read() -> None:
     assert settings.images.output_dir == Path("/out")
     assert settings.images.longest_side == 1024
     assert settings.images.memory_bytes == 300 << 20
+    assert settings.child_jobs == 1000
+    assert settings.child_resident_bytes == 200 << 20
     assert settings.images.presets_file == Path("/presets.toml")
     assert settings.http_port == 9000
     assert settings.log_level == "DEBUG"
@@ -149,6 +155,9 @@ def test_every_variable_is_read() -> None:
         ("OUTPUT_DIR", "/photos/in", "would replace the photos"),
         ("THUMBNAIL_PIXELS", "0", "from 1 to 16384"),
         ("CHILD_MEMORY_MEGABYTES", "100", "from 128 to 1048576"),
+        ("CHILD_JOBS", "-1", "from 0 to"),
+        ("CHILD_RSS_MEGABYTES", "63", "0 for never, or a number from 64 to 1048576"),
+        ("CHILD_RSS_MEGABYTES", "much", "0 for never"),
         ("HTTP_PORT", "70000", "from 0 to 65535"),
         ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR"),
         ("LOG_FORMAT", "xml", "json or text"),
@@ -160,6 +169,12 @@ def test_a_wrong_variable_is_named_with_the_remedy(name: str, value: str, hint: 
     (line,) = str(caught.value).splitlines()[1:]
     assert f"WORKERPOOL_{name} " in line
     assert hint in line
+
+
+def test_a_child_of_any_size_and_age_may_be_kept() -> None:
+    never = {"WORKERPOOL_CHILD_JOBS": "0", "WORKERPOOL_CHILD_RSS_MEGABYTES": "0"}
+    settings = read({**LEAST, **never})
+    assert (settings.child_jobs, settings.child_resident_bytes) == (0, 0)
 
 
 def test_all_mistakes_are_reported_together() -> None:

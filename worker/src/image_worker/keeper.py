@@ -19,6 +19,7 @@ from random import Random
 
 from image_worker import cores, patience, wire
 from image_worker.backoff import Backoff
+from image_worker.wear import NEVER, Reason, Wear
 
 CHILD_COMMAND = (sys.executable, "-m", "image_worker.child")
 CARRIER_COMMAND = (sys.executable, "-m", "image_worker.carrier")
@@ -58,6 +59,8 @@ class _Child:
         self.stream = stream
         self.frames = wire.Frames(stream)
         self.ready: wire.Ready | None = None
+        self.jobs = 0
+        self.worn = False
         self.how_it_died: str | None = None
         self.dead = threading.Event()
         self.in_use = threading.Lock()  # nobody closes the stream under a reader's hands
@@ -99,7 +102,7 @@ class _Child:
 class Keeper:
     """Owns the succession of children on one core (or, with no core, on any)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the supervisor wires it, once for each core)
         self,
         cpu: int | None,
         *,
@@ -107,6 +110,8 @@ class Keeper:
         chance: Random,
         on_start: Callable[[wire.Ready], None],
         on_death: Callable[[str], None],
+        on_recycle: Callable[[int, Reason], None] = lambda _pid, _reason: None,
+        wear: Wear = NEVER,
         command: tuple[str, ...] = CHILD_COMMAND,
     ) -> None:
         self.cpu = cpu
@@ -115,6 +120,8 @@ class Keeper:
         self._environ = dict(environ)
         self._on_start = on_start
         self._on_death = on_death
+        self._on_recycle = on_recycle
+        self._wear = wear
         self._backoff = Backoff(base_seconds=0.1, cap_seconds=10, chance=chance)
         self._deaths_in_a_row = 0
         self._stopping = threading.Event()
@@ -133,6 +140,12 @@ class Keeper:
         """The present child's process id, once it has pinned itself and is ready for a job."""
         child = self._child
         return child.pid if child and child.ready else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a child is ready for a job."""
+        child = self._child
+        return child is not None and child.ready is not None
 
     def keeps(self, pid: int) -> bool:
         """Say whether this is the present child, whose death is ours to see."""
@@ -155,7 +168,7 @@ class Keeper:
     def wait_ready(self, seconds: float) -> bool:
         """Wait until a child is ready for a job."""
         with self._changed:
-            return self._changed.wait_for(self._is_ready, seconds)
+            return self._changed.wait_for(lambda: self.ready, seconds)
 
     def run(self, raw: bytes, timeout: timedelta) -> Result | wire.Asks:
         """Have the child do one job; returns within the timeout, or a little later.
@@ -215,7 +228,20 @@ class Keeper:
             self._await_death(child)
             return Died(f"answered with nonsense: {error}")
         self._deaths_in_a_row = 0
+        if not isinstance(outcome, wire.Asks):
+            self._wear_out(child)
         return outcome
+
+    def _wear_out(self, child: _Child) -> None:
+        """Count a job, and have a child that has served its time replaced before the next one."""
+        child.jobs += 1
+        reason = self._wear.reason(child.pid, child.jobs)
+        if reason is None:
+            return
+        child.worn = True
+        child.ready = None  # from here on nobody gives it a job
+        self._on_recycle(child.pid, reason)
+        child.kill()  # it has answered, and so has nothing to lose
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
@@ -236,7 +262,8 @@ class Keeper:
                 self._child = None
             if self._stopping.is_set():
                 return
-            self._lost(child.how_it_died or "")
+            if not child.worn:
+                self._lost(child.how_it_died or "")
 
     def _lost(self, how: str) -> None:
         """Tell of a child that is no more, and wait before the next one if that goes on."""
@@ -277,9 +304,6 @@ class Keeper:
         with self._changed:
             child.ready = ready
             self._changed.notify_all()
-
-    def _is_ready(self) -> bool:
-        return self._child is not None and self._child.ready is not None
 
     def _killed(self, child: _Child) -> TimedOut:
         child.kill()

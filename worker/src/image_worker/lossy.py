@@ -58,6 +58,10 @@ class AtMostOnce:
         """Let every job be done: there is nowhere to wait, and no memory of ids."""
         return "go"
 
+    def acknowledge(self, finished: tuple[str, int], *, result: str = "") -> bool:  # noqa: ARG002
+        """Be content: nobody waits for it."""
+        return True
+
     def finish(
         self,
         finished: tuple[str, int],  # noqa: ARG002

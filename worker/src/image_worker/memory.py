@@ -52,6 +52,11 @@ def share(total: int | None, children: int, *, carried: bool = False) -> int:
     return max(LEAST, (total - RESERVE) // children - (CARRIER if carried else 0))
 
 
+def worn(each: int, *, carried: bool = False) -> int:
+    """Return the bytes beyond which a child, between two jobs, has kept too much for itself."""
+    return each // 4 * 3 + (CARRIER if carried else 0)
+
+
 def shortage(total: int | None, children: int, each: int, *, carried: bool = False) -> str | None:
     """Say what is wrong, and what to write instead, when all together do not fit the container."""
     wanted = RESERVE + children * (each + (CARRIER if carried else 0))

@@ -55,7 +55,7 @@ class Queues:
         meanwhile()
         acked = False
         if finished != NOTHING_FINISHED:
-            acked = self._of(finished[0]).leases.acknowledge(finished, result=result)
+            acked = self.acknowledge(finished, result=result)
         answers: list[Claim] = []
         trouble: QueueUnavailable | None = None
         # What was perhaps granted comes first: nobody renews its lease.
@@ -104,6 +104,10 @@ class Queues:
     def admit(self, lease: str, *, job_id: str | None, not_before_ms: int | None) -> str:
         """See `Leases.admit`."""
         return self._of(lease).leases.admit(lease, job_id=job_id, not_before_ms=not_before_ms)
+
+    def acknowledge(self, finished: tuple[str, int], *, result: str = "") -> bool:
+        """See `Leases.acknowledge`."""
+        return self._of(finished[0]).leases.acknowledge(finished, result=result)
 
     def finish(
         self, finished: tuple[str, int], *, job_id: str, kept: timedelta, result: str = ""

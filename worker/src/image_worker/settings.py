@@ -21,12 +21,14 @@ from image_worker.presets import read as read_presets
 
 PREFIX = "WORKERPOOL_"
 CHILD_MEMORY = "CHILD_MEMORY_MEGABYTES"
+CHILD_RESIDENT = "CHILD_RSS_MEGABYTES"
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 MAX_PORT = 65535
 MAX_CORES = 4096
 SENTINEL_PORT = 26379
 MOST_QUEUES = 16
 MOST_WEIGHT = 100
+MOST_MEGABYTES = 1 << 20
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -168,6 +170,10 @@ class Settings:
     lease: timedelta
     """A job whose worker is silent for this long belongs to others; one value per queue."""
     cpu: CpuSettings
+    child_jobs: int
+    """Jobs after which a child is replaced; 0 is never."""
+    child_resident_bytes: int | None
+    """A child that has more memory after a job is replaced, too; 0 is never, None the usual."""
     ids_kept: timedelta
     """For how long the id of a job that was done is remembered; zero: ids mean nothing."""
     http_port: int
@@ -204,6 +210,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         max_attempts=reader.integer("JOB_MAX_ATTEMPTS", 5, least=1, most=100),
         lease=reader.seconds("LEASE_SECONDS", 15, least=1, most=3_600),
         cpu=_cpu(reader),
+        child_jobs=reader.integer("CHILD_JOBS", 50_000, least=0, most=1_000_000_000),
+        child_resident_bytes=_resident(reader),
         ids_kept=reader.seconds("IDS_KEPT_SECONDS", 86_400, least=0, most=31_536_000),
         http_port=reader.integer("HTTP_PORT", 8081, least=0, most=MAX_PORT),
         log_level=reader.parsed("LOG_LEVEL", "INFO", "INFO", _log_level),
@@ -314,7 +322,20 @@ def _folder(place: Place) -> Path:
 def _megabytes(reader: _Reader) -> int | None:
     if reader.optional(CHILD_MEMORY) is None:
         return None
-    return reader.integer(CHILD_MEMORY, 0, least=128, most=1 << 20) << 20
+    return reader.integer(CHILD_MEMORY, 0, least=128, most=MOST_MEGABYTES) << 20
+
+
+def _resident(reader: _Reader) -> int | None:
+    if reader.optional(CHILD_RESIDENT) is None:
+        return None
+    least = 64  # with less a fresh child would be too large already
+
+    def parse(value: str) -> int:
+        if value != "0" and not (value.isdecimal() and least <= int(value) <= MOST_MEGABYTES):
+            raise ValueError(f"write 0 for never, or a number from {least} to {MOST_MEGABYTES}")
+        return int(value)
+
+    return reader.parsed(CHILD_RESIDENT, "0", 0, parse) << 20
 
 
 def _queues(reader: _Reader) -> tuple[Queue, ...]:

@@ -23,6 +23,7 @@ from image_worker.queues import Queues, lane_of
 from image_worker.seating import Seating
 from image_worker.settings import CHILD_MEMORY, PREFIX, Delivery, Queue, Settings
 from image_worker.stop import Stop
+from image_worker.wear import Reason, Wear
 from image_worker.worker import Worker
 
 ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -70,6 +71,13 @@ class Supervisor:
             granted, len(slots), carried=carried
         )
         self._shortage = memory.shortage(granted, len(slots), self._child_memory, carried=carried)
+        resident = settings.child_resident_bytes
+        self._wear = Wear(
+            jobs=settings.child_jobs,
+            resident_bytes=(
+                memory.worn(self._child_memory, carried=carried) if resident is None else resident
+            ),
+        )
         self._child_environ[f"{PREFIX}{CHILD_MEMORY}"] = str(self._child_memory >> 20)
         self._workers = [self._worker(cpu) for cpu in slots]
         self._hearts = [self._heart(number) for number in range(len(settings.queues))]
@@ -150,6 +158,8 @@ class Supervisor:
             chance=self._chance,
             on_start=self._child_started,
             on_death=self._child_died,
+            on_recycle=self._child_worn,
+            wear=self._wear,
             command=self._child_command,
         )
         return Worker(
@@ -241,6 +251,15 @@ class Supervisor:
         self._metrics.add("image_worker_child_deaths_total")
         telemetry.log(logging.WARNING, f"a child {how}; starting the next one")
 
+    def _child_worn(self, pid: int, reason: Reason) -> None:
+        self._metrics.add("image_worker_child_recycles_total", reason=str(reason))
+        telemetry.log(
+            logging.INFO,
+            "a child has served its time; starting the next one",
+            pid=pid,
+            reason=str(reason),
+        )
+
 
 def _tick(seconds: float) -> None:
     """Have SIGALRM interrupt every wait for signals so often.
@@ -263,6 +282,7 @@ def _declared(metrics: telemetry.Metrics) -> telemetry.Metrics:
         ("busy_seconds_total", "counter", "Seconds spent on jobs, by core."),
         ("child_starts_total", "counter", "Decoding children that became ready."),
         ("child_deaths_total", "counter", "Decoding children that ended unasked."),
+        ("child_recycles_total", "counter", "Decoding children replaced between two jobs."),
         ("leases_lost_total", "counter", "Jobs finished after others had taken them over."),
         ("reaped_total", "counter", "Jobs taken back from silent workers, of any pod."),
         ("struck_off_total", "counter", "Silent workers struck off, of any pod."),

@@ -122,7 +122,7 @@ class Worker:
     def _step(self) -> None:
         """Claim once, and do what came of it."""
         self._endurance.promise()
-        if self._finished == NOTHING_FINISHED and not self.child.wait_ready(READY_SECONDS):
+        if not self.child.ready and not self._ready_soon():
             return
         try:
             claim = self._leases.claim(
@@ -154,6 +154,16 @@ class Worker:
             self._endurance.pause(seconds, holding=False)
         else:
             self._wait(claim.due_in)
+
+    def _ready_soon(self) -> bool:
+        """Wait for the next child, with nothing claimed; returns whether to claim now."""
+        if self._finished != NOTHING_FINISHED:
+            if self._claim_unanswered:
+                return True  # it may have got a job, whose lease nobody renews
+            # This job shall not wait for the next child, nor shall the one a claim would get.
+            self._acknowledge()
+            self._tell()
+        return self.child.wait_ready(READY_SECONDS) and not self._stop.draining.is_set()
 
     def _note_retired(self, *, retired: bool) -> None:
         if retired != self._retired:
@@ -232,6 +242,12 @@ class Worker:
             return SetAside(word)
         self._endurance.promise(self._job_timeout.total_seconds())
         return self.child.go_on(lease.raw, self._job_timeout)
+
+    def _acknowledge(self) -> None:
+        """Acknowledge a job without a claim."""
+        acked = self._told(lambda: self._leases.acknowledge(self._finished, result=self._result))
+        if acked is not None:
+            self._settled(acked=acked)
 
     def _finish(self, job_id: str) -> None:
         """Acknowledge a job with an id at once: that, and the id, are remembered together."""
