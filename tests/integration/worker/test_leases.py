@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from image_worker.errors import QueueUnavailable
+from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import keys_of
 from image_worker.leases import MAX_CRASHES, Lease, Leases
 from image_worker.link import connect
@@ -139,6 +140,54 @@ class TestClaim:
         assert leases.claim("w", "w-2", retries_first=False).lease == Lease(
             "w-2", "w-0", 0, 1, b"retried"
         )
+
+    def test_what_is_too_long_is_buried_unsent_and_the_next_job_is_taken(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        longest, too_long = b" " * MAX_PAYLOAD_BYTES, b" " * (MAX_PAYLOAD_BYTES + 1)
+        queue.push(too_long)
+        assert leases.wait("w", timedelta(seconds=1))
+        queue.push(too_long, longest)
+        assert queue.landed == [too_long]
+        assert claimed(leases) == Lease("w-0", "w-0", 0, 0, longest)
+        assert len(queue.members("dead")) == 2
+        for name in queue.members("dead"):
+            line, raw = queue.envelope(name)
+            assert raw == too_long
+            assert line.startswith(f"{name} 1 0 ")
+            assert line.endswith(
+                "PayloadTooLarge the payload has 1048577 bytes; 1048576 are the most: "
+                "push the name of the file, not the file"
+            )
+        assert queue.stats == {"failed": 2, "dead": 2}
+        assert queue.jobs == 3
+
+    def test_many_that_are_too_long_are_buried_some_at_a_time_each_under_its_own_name(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        queue.push(*[f"{number:02}" + " " * MAX_PAYLOAD_BYTES for number in range(25)], "job")
+        for buried in (10, 20):
+            claim = leases.claim("w", "w-0")  # as the worker does that got nothing
+            assert (claim.lease, claim.due_in) == (None, timedelta(0))
+            assert len(queue.members("dead")) == buried
+        assert claimed(leases).raw == b"job"
+        names = queue.members("dead")
+        assert sorted(queue.envelope(name)[1][:2] for name in names) == [
+            b"%02d" % number for number in range(25)
+        ]
+
+    def test_a_retry_that_is_too_long_for_us_is_buried_too(
+        self, leases: Leases, queue: QueueState
+    ) -> None:
+        envelope = b"a-0 1 1 1700000000000 R was tried\n" + b" " * (MAX_PAYLOAD_BYTES + 1)
+        queue.client.hset(queue.prefix + "jobs", "a-1", envelope)
+        queue.client.zadd(queue.prefix + "retry", {"a-1": 1})
+        queue.push("job")
+        assert leases.claim("w", "w-0", retries_first=True).lease == Lease(
+            "w-0", "w-0", 0, 0, b"job"
+        )
+        assert set(queue.members("dead")) == {"a-1"}
+        assert queue.envelope("a-1")[0].startswith("a-0 2 1 1700000000000 PayloadTooLarge ")
 
     def test_it_says_when_the_next_retry_is_due(self, leases: Leases, queue: QueueState) -> None:
         queue.push("job")

@@ -141,6 +141,35 @@ def test_what_is_no_job_is_buried_with_a_reason_and_the_loop_goes_on(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.jpg"]
 
 
+def most_resident(pid: int) -> int:
+    """Return the most bytes of memory that a process ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+
+
+def test_payloads_of_many_megabytes_are_buried_and_the_supervisor_never_holds_them(
+    server: RedisServer, queue: QueueState, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.jpg")
+    large = b" " * (32 << 20)
+    with Supervisor(server.url, tmp_path, lease_seconds="1") as supervisor:
+        queue.push(job("a.jpg"))
+        await_quiet(queue, done=1)
+        eventually(lambda: queue.client.info("clients")["blocked_clients"], "one that waits")
+        before = most_resident(supervisor.pid)
+        queue.push(large, large, job("a.jpg"), large)
+        await_quiet(queue, done=2)
+        eventually(lambda: len(queue.members("dead")) == 3, "their burial")
+        assert most_resident(supervisor.pid) - before < 8 << 20
+        assert supervisor.metric("image_worker_redis_errors_total") == 0
+        assert supervisor.terminate() == 0
+    for name in queue.members("dead"):
+        line, raw = queue.envelope(name)
+        assert " PayloadTooLarge the payload has 33554432 bytes; " in line
+        assert raw == large
+    assert queue.stats.get("crashed") is None
+
+
 def test_a_file_that_comes_late_is_found_by_a_retry(
     server: RedisServer, queue: QueueState, tmp_path: Path
 ) -> None:

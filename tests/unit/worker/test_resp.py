@@ -1,5 +1,7 @@
 """Replies of Redis, in whatever pieces they come."""
 
+import time
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -59,3 +61,43 @@ def test_words_are_packed_by_their_bytes(words: list[str | bytes | int]) -> None
     """A command is written as an array of bulk strings, so a reader of replies can read it."""
     texts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     assert Replies(pieces(packed(words), [])).next() == texts
+
+
+@given(st.lists(st.integers(1, 20)))
+def test_what_is_only_heard_is_told_from_nothing_and_leaves_the_next_reply_in_step(
+    sizes: list[int],
+) -> None:
+    replies = Replies(pieces(SAID + SAID, sizes))
+    assert [replies.heard() for _ in MEANT] == [meant is not None for meant in MEANT]
+    assert [replies.next() for _ in MEANT] == MEANT
+
+
+def test_an_error_is_heard_as_one() -> None:
+    heard = Replies(pieces(b"-OOM no more\r\n", [])).heard()
+    assert isinstance(heard, Refused)
+    assert heard.code == "OOM"
+
+
+def endless(size: int) -> Callable[[int], bytes]:
+    """Receive a reply of so many bytes, the very same piece again and again, then the next."""
+    piece = b"x" * (64 << 10)
+    parts = iter([b"$%d\r\n" % size, *[piece] * (size // len(piece)), b"\r\n:1\r\n"])
+    return lambda _: next(parts)
+
+
+def test_a_reply_of_many_bytes_takes_time_in_proportion_and_one_only_heard_no_memory() -> None:
+    size = 64 << 20
+    replies = Replies(endless(size))
+    began = time.process_time()
+    data = replies.next()
+    assert time.process_time() - began < 2, "quadratic it takes more than ten times that"
+    assert len(data) == size
+    assert replies.next() == 1
+    replies = Replies(endless(size))
+    tracemalloc.start()
+    try:
+        assert replies.heard() is True
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert replies.next() == 1

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any
 
 from image_worker.errors import QueueUnavailable
+from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import Keys
 from image_worker.link import ANSWER_WITHIN, Link, Script, answered
 from image_worker.resp import Word
@@ -115,7 +116,10 @@ class Leases:
         acked, verdict, envelope, due_ms = self._link.run(
             script("claim"),
             (*self._claimed, self._keys.record(worker)),
-            (worker, token, self._lease_ms, *finished, first, result, self._results_kept),
+            (
+                *(worker, token, self._lease_ms, *finished, first, result, self._results_kept),
+                MAX_PAYLOAD_BYTES,
+            ),
             meanwhile,
         )
         if verdict == b"job":
@@ -133,11 +137,10 @@ class Leases:
         """Wait until a job has landed (True) or time is up (False)."""
         enlist = script("enlist")
         # One write: to be known costs no journey of its own.
-        _, raw = self._link.call(
+        return self._link.heard(
             ("EVAL", enlist.source, len(self._shared), *self._shared, worker, self._lease_ms),
             self._block(longest),
         )
-        return raw is not None
 
     def begin_wait(self, longest: timedelta) -> None:
         """Begin to wait, right after a claim; `end_wait` before any other call."""
@@ -145,7 +148,7 @@ class Leases:
 
     def end_wait(self) -> bool:
         """Say whether a job has landed (True) or time is up (False)."""
-        return self._link.end() is not None
+        return self._link.end()
 
     @staticmethod
     def answered(waiting: Sequence["Leases"]) -> list["Leases"]:

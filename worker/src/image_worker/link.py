@@ -78,6 +78,11 @@ class Link:
         """Send requests in one write, and return their replies."""
         return self._exchange([packed(request) for request in requests])
 
+    def heard(self, *requests: Sequence[Word]) -> bool:
+        """Send requests in one write; return whether the last reply is something, unkept."""
+        packets = [packed(request) for request in requests]
+        return bool(self._exchange(packets, last=_Line.heard)[-1])
+
     def begin(self, request: Sequence[Word]) -> None:
         """Send a request whose reply may take its time; `end` before any other call."""
         try:
@@ -85,10 +90,10 @@ class Link:
         except (redis.RedisError, OSError) as error:
             raise self._given_up(error) from error
 
-    def end(self) -> Any:  # noqa: ANN401
-        """Return the reply to what was begun."""
+    def end(self) -> bool:
+        """Return whether the reply to what was begun is something, unkept."""
         try:
-            return self._connected().reply()
+            return self._connected().heard()
         except (Refused, OSError) as error:
             raise self._given_up(error) from error
 
@@ -103,7 +108,10 @@ class Link:
             self._line = None
 
     def _exchange(
-        self, requests: Sequence[bytes], meanwhile: Callable[[], None] = lambda: None
+        self,
+        requests: Sequence[bytes],
+        meanwhile: Callable[[], None] = lambda: None,
+        last: "Callable[[_Line], Any] | None" = None,
     ) -> list[Any]:
         """Send requests in one write and read their replies; raises Refused for NOSCRIPT alone."""
         try:
@@ -111,11 +119,11 @@ class Link:
             line.send(requests)
             meanwhile()
             try:
-                return [line.reply() for _ in requests]
+                return line.replies(requests, last)
             except Refused as refusal:
                 if refusal.code not in REDIRECTIONS:
                     raise
-                return self._redirected(refusal, requests)
+                return self._redirected(refusal, requests, last)
         except (Refused, redis.RedisError, OSError) as error:
             if isinstance(error, Refused) and error.code == "NOSCRIPT":
                 raise  # no trouble: the connection is in step, and the next word is EVAL
@@ -124,7 +132,12 @@ class Link:
             self.close()  # a reply may still be on its way, and would be taken for the next one
             raise
 
-    def _redirected(self, refusal: Refused, requests: Sequence[bytes]) -> list[Any]:
+    def _redirected(
+        self,
+        refusal: Refused,
+        requests: Sequence[bytes],
+        last: "Callable[[_Line], Any] | None",
+    ) -> list[Any]:
         """Ask whom a node of a Cluster names; it has not executed what it redirects.
 
         `MOVED` is for good.  `ASK` is for this once: the slot is on its way, and with it our keys.
@@ -137,7 +150,7 @@ class Link:
             self.close()
             line = self._connected(node)
             try:
-                answers = line.asked(requests) if asking else line.answers(requests)
+                answers = line.asked(requests, last) if asking else line.answers(requests, last)
             except Refused as error:
                 if error.code not in REDIRECTIONS:
                     raise
@@ -191,14 +204,34 @@ class _Line:
             raise reply
         return reply
 
-    def answers(self, requests: Sequence[bytes]) -> list[Any]:
+    def heard(self) -> bool:
+        """Read a reply and keep none of it; raises Refused for one that is an error."""
+        heard = self._replies.heard()
+        if isinstance(heard, Refused):
+            raise heard
+        return bool(heard)
+
+    def replies(
+        self, requests: Sequence[bytes], last: "Callable[[_Line], Any] | None" = None
+    ) -> list[Any]:
+        """Read the replies to these requests, the last one in a way of its own."""
+        if last is None:
+            return [self.reply() for _ in requests]
+        return [*(self.reply() for _ in requests[1:]), last(self)]
+
+    def answers(
+        self, requests: Sequence[bytes], last: "Callable[[_Line], Any] | None" = None
+    ) -> list[Any]:
         """Send requests and read their replies."""
         self.send(requests)
-        return [self.reply() for _ in requests]
+        return self.replies(requests, last)
 
-    def asked(self, requests: Sequence[bytes]) -> list[Any]:
+    def asked(
+        self, requests: Sequence[bytes], last: "Callable[[_Line], Any] | None" = None
+    ) -> list[Any]:
         """Do so at a node to which the slot is only on its way."""
-        return self.answers([word for request in requests for word in (ASKING, request)])[1::2]
+        both = [word for request in requests for word in (ASKING, request)]
+        return self.answers(both, last)[1::2]
 
     def fileno(self) -> int:
         """Return the socket's number."""

@@ -40,6 +40,19 @@ class Replies:
     def __init__(self, receive: Callable[[int], bytes]) -> None:
         self._receive = receive
         self._unread = b""
+        self._keeping = True
+
+    def heard(self) -> Any:  # noqa: ANN401  bool, or Refused
+        """Read one reply and keep none of it: say only whether it was something or nothing.
+
+        Of bytes only what came with their beginning is ever held, however many they are.
+        """
+        self._keeping = False
+        try:
+            reply = self.next()
+        finally:
+            self._keeping = True
+        return reply if isinstance(reply, Refused) else reply is not None
 
     def next(self) -> Any:  # noqa: ANN401  bytes, int, None, a list of these, or Refused
         """Read one reply; an error is returned, not raised, so that what follows stays in step.
@@ -67,13 +80,29 @@ class Replies:
     def _bytes(self, size: int) -> bytes | None:
         if size < 0:
             return None
-        while len(self._unread) < size + 2:
-            self._more()
+        if len(self._unread) < size + 2:
+            return self._completed(size)
         data, self._unread = self._unread[:size], self._unread[size + 2 :]
         return data
 
+    def _completed(self, size: int) -> bytes:
+        """Read on, without going through what is there once more for each piece."""
+        parts = [self._unread]
+        missing = size + 2 - len(self._unread)
+        while missing > 0:
+            part = self._part()
+            missing -= len(part)
+            if self._keeping or missing <= 0:
+                parts.append(part)
+        last = parts[-1]
+        self._unread = last[len(last) + missing :]
+        return b"".join(parts)[:size] if self._keeping else b""
+
     def _more(self) -> None:
+        self._unread += self._part()
+
+    def _part(self) -> bytes:
         part = self._receive(_READ_BYTES)
         if not part:
             raise ConnectionError("Redis closed the connection")
-        self._unread += part
+        return part

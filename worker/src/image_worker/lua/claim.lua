@@ -1,11 +1,11 @@
 -- Acknowledge the last job, stay alive, and take the next one.
 -- KEYS 8 landing, 9 results, 10 retired, 11 record of the worker
 -- ARGV worker, token, lease_ms, finished lease or '', its busy_ms, 'retry' or 'new': which first,
---   what came of the finished job or '', how many results are kept
+--   what came of the finished job or '', how many results are kept, the most bytes of a job
 -- Reply {acked, 'job', envelope, 0} | {acked, 'none', '', ms until a retry is due or -1}
 --     | {acked, 'spent', '', 0}: this token's job was lost to others; come with a fresh one
 --     | {acked, 'retired', '', ms until that ends at the latest}: the pod is about to go
-local worker, token, lease_ms, finished, busy_ms, first, result, kept = unpack(ARGV)
+local worker, token, lease_ms, finished, busy_ms, first, result, kept, most = unpack(ARGV)
 local landing = KEYS[8]
 local now = now_ms()
 local acked = ack(finished, busy_ms, KEYS[9], result, kept)
@@ -30,13 +30,38 @@ if retired_until and tonumber(retired_until) > now then
   return {acked, 'retired', '', retired_until - now}
 end
 
+-- What is longer than a worker takes is buried here: to be sent would take longer than a lease.
+local REFUSALS = 10
+local refused = 0
+most = tonumber(most)
+
+local function refuse(job, lease)
+  refused = refused + 1
+  count('failed', 1)
+  job.attempts = job.attempts + 1
+  job.why = why('PayloadTooLarge', string.format(
+    'the payload has %d bytes; %d are the most: push the name of the file, not the file',
+    #job.raw, most))
+  redis.call('HSET', key.jobs, lease, seal(job))
+  bury(lease, now)
+end
+
 local function take_new(source)
-  local raw = redis.call('LPOP', source)
-  if not raw then return nil end
-  local envelope = seal({id = token, attempts = 0, crashes = 0, why = '', raw = raw,
-                         seen = string.format('%.0f', now)})
-  redis.call('HSET', key.jobs, token, envelope)
-  return envelope
+  while refused < REFUSALS do
+    local raw = redis.call('LPOP', source)
+    if not raw then return nil end
+    local job = {id = token, attempts = 0, crashes = 0, why = '', raw = raw,
+                 seen = string.format('%.0f', now)}
+    if #raw <= most then
+      local envelope = seal(job)
+      redis.call('HSET', key.jobs, token, envelope)
+      return envelope
+    end
+    -- A name that no claim has, and no other refusal either: the token may come again.
+    job.id = string.format('%s.%d', token, redis.call('HINCRBY', key.stats, 'failed', 0))
+    refuse(job, job.id)
+  end
+  return nil
 end
 
 -- A due job gets the claim's token as its new name: whoever held it under the old one holds
@@ -47,7 +72,10 @@ local function take_due()
     if not lease then return nil end
     redis.call('ZREM', key.retry, lease)
     local envelope = redis.call('HGET', key.jobs, lease)
-    if envelope then
+    local job = envelope and #envelope > most and open(envelope)
+    if job and #job.raw > most then
+      refuse(job, lease)
+    elseif envelope then
       redis.call('HDEL', key.jobs, lease)
       redis.call('HSET', key.jobs, token, envelope)
       return envelope
@@ -67,5 +95,6 @@ if not idle or string.match(idle, '^%S+') ~= token then
   redis.call('HSET', KEYS[11], 'idle', string.format('%s %.0f', token, now))
 end
 
+if refused == REFUSALS then return {acked, 'none', '', 0} end
 local soonest = redis.call('ZRANGE', key.retry, 0, 0, 'WITHSCORES')[2]
 return {acked, 'none', '', soonest and math.max(0, soonest - now) or -1}
