@@ -4,6 +4,7 @@ Pure but for `with_presets`: it reads a mapping, not the process.  It knows the 
 WORKERPOOL_ variables; it must not know what is done with their values.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -29,6 +30,7 @@ SENTINEL_PORT = 26379
 MOST_QUEUES = 16
 MOST_WEIGHT = 100
 MOST_MEGABYTES = 1 << 20
+POD_NAME = re.compile(r"[A-Za-z0-9._-]{0,253}")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -202,7 +204,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         origin=Origin(
             namespace=reader.optional("NAMESPACE"),
             pool=reader.optional("POOL"),
-            pod=reader.optional("POD"),
+            pod=reader.parsed("POD", "", None, _pod),
             node=reader.optional("NODE"),
             region=reader.optional("REGION"),
         ),
@@ -393,6 +395,13 @@ def _address(word: str) -> tuple[str, int]:
     if not parts.hostname or parts.username or parts.path:
         raise ValueError("write addresses like sentinel-0:26379,sentinel-1:26379")
     return parts.hostname, parts.port or SENTINEL_PORT
+
+
+def _pod(value: str) -> str | None:
+    """Accept what may end a worker's id: the scripts split lines and keys at other characters."""
+    if not POD_NAME.fullmatch(value):
+        raise ValueError("write at most 253 letters, digits, dots, underscores and hyphens")
+    return value or None
 
 
 def _path(value: str | None) -> Path | None:
