@@ -11,11 +11,12 @@ import redis
 
 from image_worker.errors import QueueUnavailable
 from image_worker.keys import keys_of, served
-from image_worker.leases import NOTHING_FINISHED, Leases
+from image_worker.leases import NOTHING_FINISHED, Leases, script
 from image_worker.link import connect
 from image_worker.queues import Queues
 from image_worker.settings import RedisSettings
 from support import planned_supervisor
+from support.lossy_proxy import LossyProxy
 from support.pictures import jpeg
 from support.queue_state import QueueState
 from support.redis_cluster import RedisCluster
@@ -186,12 +187,14 @@ class TestTrouble:
         calm.push("2")
         with server.frozen(), pytest.raises(QueueUnavailable):
             queues.claim("w", "")
+        assert len(queues.unanswered("w")) == 2, "both, for all we know"
         seen = []
         for _ in range(2):
             lease = queues.claim("w", "").lease
             assert lease is not None
             seen.append(lease.raw)
         assert sorted(seen) == [b"1", b"2"]
+        assert queues.unanswered("w") == []
         assert len(urgent.members("inflight")) == len(calm.members("inflight")) == 1
         queues.close()
 
@@ -267,6 +270,31 @@ def test_a_long_job_of_one_queue_keeps_its_lease_and_the_dead_of_another_are_rea
         eventually(lambda: "gone" not in urgent.members("workers"), "the dead struck off")
         assert len(calm.members("inflight")) == 1
         assert calm.stats == {}, "several leases have passed, and nobody took it"
+
+
+def test_a_job_that_a_lost_answer_granted_keeps_its_lease_while_another_queues_job_runs(
+    server: RedisServer, urgent: QueueState, calm: QueueState, tmp_path: Path
+) -> None:
+    claim_of_urgent = script("claim").sha.encode() + b"\r\n$2\r\n11\r\n$12\r\n" + URGENT.encode()
+    with (
+        LossyProxy(server.url) as proxy,
+        worker_at(proxy.url, tmp_path, lease_seconds="1", queues=f"{URGENT}=1,{CALM}=1") as one,
+    ):
+        one.await_ready()
+        eventually(lambda: urgent.members("workers"), "a worker that waits")
+        proxy.lose_answer_to(claim_of_urgent)
+        with urgent.client.pipeline() as at_once:
+            at_once.rpush(URGENT, job(1))
+            at_once.rpush(CALM, job(2, "sleep:4"))
+            at_once.execute()
+        assert proxy.lost.wait(10)
+        eventually(
+            lambda: (urgent.stats.get("done"), calm.stats.get("done")) == (1, 1),
+            lambda: f"both done: {urgent.stats}, {calm.stats}",
+        )
+        assert calm.stats["busy_ms"] > 3_000
+        assert one.lines("was lost to other workers") == []
+    assert urgent.stats.get("crashed") is None, "four leases have passed"
 
 
 def test_queues_may_lie_on_different_nodes_of_a_cluster(tmp_path: Path) -> None:

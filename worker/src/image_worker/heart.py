@@ -35,6 +35,7 @@ class Heart:
         lease: timedelta,
         workers: Sequence[Worker],
         held: Callable[[Worker], str | None],
+        perhaps: Callable[[Worker], Sequence[str]],
         describe: Callable[[Worker], Mapping[str, str]],
         metrics: telemetry.Metrics,
         health: telemetry.Health,
@@ -45,6 +46,7 @@ class Heart:
         self._interval = lease.total_seconds() / BEATS_PER_LEASE
         self._workers = workers
         self._held = held
+        self._perhaps = perhaps
         self._name = f"heart of {queue}"
         self._obstacle = f"redis, {queue}"
         self._describe = describe
@@ -85,11 +87,17 @@ class Heart:
 
     def _step(self) -> float:
         """Beat once, reap if we may; returns the seconds until the next beat."""
-        held = [self._held(worker) for worker in self._workers]
+        # What a lost answer may have granted is renewed, too: a beat makes no lease.
+        held = [
+            lease
+            for worker in self._workers
+            for lease in (self._held(worker), *self._perhaps(worker))
+            if lease is not None
+        ]
         try:
             beat = self._leases.beat(
                 [worker.id for worker in self._workers],
-                [lease for lease in held if lease is not None],
+                held,
             )
             if self._vigil.begins:
                 self._vigil.server_started(self._leases.server_started_ms(beat.now_ms))

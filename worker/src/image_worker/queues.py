@@ -74,6 +74,12 @@ class Queues:
         soonest = min((c.due_in for c in answers if c.due_in is not None), default=None)
         return Claim(acked=acked, lease=None, due_in=soonest)
 
+    def unanswered(self, worker: str) -> list[str]:
+        """Name the claims that were not answered: they may have got a job, for all we know."""
+        # The heart asks, while we work: what it gets may be out of date, and is never wrong to
+        # renew, for that makes no lease.
+        return [self._name(lane, worker) for lane in self._lanes if lane.unanswered]
+
     def wait(self, worker: str, longest: timedelta) -> bool:  # noqa: ARG002  as of `Leases`
         """Wait until a job of any queue has landed (True) or time is up (False)."""
         waiting: list[Leases] = []

@@ -56,7 +56,7 @@ class Supervisor:
         self._child_environ = {k: v for k, v in environ.items() if k not in SECRETS}
         self._started = str(round(wall_clock() * 1000))
         self._stop = Stop()
-        self._metrics = _declared(telemetry.Metrics())
+        self._metrics = declared(telemetry.Metrics())
         self._health = telemetry.Health(clock)
         self._seating = Seating(settings.cpu, machine.read_topology)
         self._witness = Witness(
@@ -185,11 +185,15 @@ class Supervisor:
             lease = worker.held
             return lease if lease is not None and lane_of(lease, several) == number else None
 
+        def perhaps(worker: Worker) -> list[str]:
+            return [lease for lease in worker.unanswered if lane_of(lease, several) == number]
+
         return Heart(
             leases=self._one("heart", queue),
             lease=self._settings.lease,
             workers=self._workers,
             held=held,
+            perhaps=perhaps,
             describe=self._describe,
             metrics=self._metrics,
             health=self._health,
@@ -270,7 +274,8 @@ def _tick(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
 
 
-def _declared(metrics: telemetry.Metrics) -> telemetry.Metrics:
+def declared(metrics: telemetry.Metrics) -> telemetry.Metrics:
+    """Declare all metrics of a worker pod."""
     for name, kind, text in (
         ("jobs_total", "counter", "Jobs by what became of this attempt."),
         ("job_seconds", "histogram", "Seconds from handing a job to the child to its outcome."),

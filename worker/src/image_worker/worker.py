@@ -87,6 +87,14 @@ class Worker:
         """The lease to renew: of the running job, or of one whose ack is not through yet."""
         return self._held
 
+    @property
+    def unanswered(self) -> list[str]:
+        """Leases to renew if there are any: of claims in other queues than the running job's.
+
+        With a single queue none is needed: nothing runs before its claim is answered.
+        """
+        return self._leases.unanswered(self.id) if isinstance(self._leases, Queues) else []
+
     def settle(self, cpu: int | None, cpus: frozenset[int]) -> bool:
         """Have the child run on `cpu`, or on any of `cpus`; returns whether it ran elsewhere."""
         self.child.cpu = cpu
