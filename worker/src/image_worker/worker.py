@@ -228,12 +228,11 @@ class Worker:
 
     def _result_of(self, lease: Lease) -> keeper.Result | SetAside:
         self._once = None
-        self._endurance.promise(self._job_timeout.total_seconds())
         try:
             job.refuse_oversize(lease.raw)
         except RejectedJob as error:
             return wire.Rejected(error.reason, error.sentence)
-        answer = self.child.run(lease.raw, self._job_timeout)
+        answer = self._run_by(self.child.run, lease)
         if not isinstance(answer, wire.Asks):
             return answer
         self._once = answer.id if self._ids_kept else None
@@ -248,8 +247,16 @@ class Worker:
             return keeper.NotStarted()
         if word != "go":
             return SetAside(word)
+        return self._run_by(self.child.go_on, lease)
+
+    def _run_by(
+        self, child: Callable[[bytes, timedelta], T], lease: Lease
+    ) -> T | keeper.NotStarted:
+        """Hand a job over, unless time is up: our child was killed then, but not the next one."""
+        if self._stop.hurried.is_set():
+            return keeper.NotStarted()
         self._endurance.promise(self._job_timeout.total_seconds())
-        return self.child.go_on(lease.raw, self._job_timeout)
+        return child(lease.raw, self._job_timeout)
 
     def _acknowledge(self) -> None:
         """Acknowledge a job without a claim."""
@@ -259,16 +266,14 @@ class Worker:
 
     def _finish(self, job_id: str) -> None:
         """Acknowledge a job with an id at once: that, and the id, are remembered together."""
-        finish = partial(
-            self._leases.finish,
-            self._finished,
-            job_id=job_id,
-            kept=self._ids_kept,
-            result=self._result,
-        )
-        acked = self._told(finish)
-        if acked is not None:  # else it is acknowledged with the goodbye, if at all
+        acked = self._told(partial(self._finished_once, job_id))
+        if acked is not None:  # else it is tried again before the goodbye
             self._settled(acked=acked)
+
+    def _finished_once(self, job_id: str) -> bool:
+        return self._leases.finish(
+            self._finished, job_id=job_id, kept=self._ids_kept, result=self._result
+        )
 
     def _told(self, call: Callable[[], T]) -> T | None:
         """Tell Redis, until it listens or time is up (None); telling twice is harmless."""
@@ -325,6 +330,8 @@ class Worker:
         self._endurance.promise(ANSWER_WITHIN.total_seconds())
         while True:
             try:
+                if self._once is not None and self._finished != NOTHING_FINISHED:
+                    self._settled(acked=self._finished_once(self._once))
                 if self._claim_unanswered:  # it may have been granted a job all the same
                     self._leases.withdraw(self._token)
                 acked = self._leases.leave(self.id, self._finished, self._result)
