@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from PIL import Image
 
+from image_worker import memory, wear
 from image_worker.buckets import fetch, opened
 from image_worker.errors import TransientFailure
 from image_worker.places import Bucket
@@ -19,7 +20,7 @@ from support.buckets import CREDENTIALS, REGION, BucketServer
 from support.photos import Photo
 from support.queue_state import QueueState
 from support.redis_server import RedisServer
-from support.supervisor import Supervisor
+from support.supervisor import COMMAND, Supervisor
 from support.waiting import eventually
 from support.web_server import WebServer
 
@@ -40,17 +41,18 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
-def in_buckets(server: RedisServer, buckets: BucketServer, folder: Path, name: str) -> Supervisor:
-    return Supervisor(
-        server.url,
-        folder,
-        input_dir=f"s3://photos/{name}/in",
-        output_dir=f"s3://photos/{name}/out",
-        s3_endpoint=buckets.endpoint,
-        presets=json.dumps(PRESETS),
-        results_kept="10",
-        job_max_attempts="1",
-    )
+def in_buckets(
+    server: RedisServer, buckets: BucketServer, folder: Path, name: str, **variables: str
+) -> Supervisor:
+    settings = {
+        "input_dir": f"s3://photos/{name}/in",
+        "output_dir": f"s3://photos/{name}/out",
+        "s3_endpoint": buckets.endpoint,
+        "presets": json.dumps(PRESETS),
+        "results_kept": "10",
+        "job_max_attempts": "1",
+    }
+    return Supervisor(server.url, folder, command=COMMAND, **settings, **variables)
 
 
 def done(queue: QueueState, count: int) -> None:
@@ -68,6 +70,36 @@ def result(queue: QueueState) -> dict[str, object]:
     (entry,) = queue.client.lrange(f"{queue.prefix}results", 0, -1)
     told: dict[str, object] = json.loads(entry)
     return told
+
+
+def test_a_carrier_is_replaced_with_its_decoder_and_leaves_nothing(
+    server: RedisServer,
+    queue: QueueState,
+    buckets: BucketServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    buckets.put("r/in/a.jpg", Photo(78, 80, 60).jpeg())
+    queue.push(*[json.dumps({"filename": "a.jpg"})] * 3)
+    with in_buckets(server, buckets, tmp_path, "r", child_jobs="1") as supervisor:
+        done(queue, 3)
+        eventually(
+            lambda: supervisor.metric("image_worker_child_starts_total") == 4, "the last one"
+        )
+        (carrier,) = supervisor.children()
+        carried = wear.resident(carrier)
+        own = int(Path(f"/proc/{carrier}/statm").read_text().split()[1]) * wear.PAGE_BYTES
+        assert carried > own + (16 << 20), "its decoder is counted with it"
+        assert carried < memory.worn(memory.LEAST, carried=True), "and no reason to replace it"
+        assert len(list(scratch.iterdir())) == 1
+        assert supervisor.metric("image_worker_child_deaths_total") == 0
+        assert supervisor.terminate() == 0
+    assert queue.stats["done"] == 3
+    assert set(queue.stats) == {"done", "busy_ms"}
+    assert list(scratch.iterdir()) == []
 
 
 def test_photos_come_from_a_bucket_and_renditions_go_to_one(
