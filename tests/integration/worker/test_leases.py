@@ -1,6 +1,7 @@
 """Each call of the protocol against a real Redis, and the points where a caller may die."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -769,10 +770,12 @@ class TestTrouble:
         assert caught.value.reason == "WRONGPASS"
 
 
+PROTOCOL = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+
+
 def documented_rule() -> list[str]:
     """Return the ACL rule of docs/protocol.md, from the key patterns on."""
-    text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
-    rule = text.split("ACL SETUSER worker on >… ")[1].split("\n\n")[0]
+    rule = PROTOCOL.split("ACL SETUSER worker on >… ")[1].split("\n\n")[0]
     return rule.split()
 
 
@@ -802,6 +805,62 @@ def test_the_documented_rights_are_enough(server: RedisServer, queue: QueueState
         assert leases.strike("w")
         leases.leave("w")
         assert leases.server_started_ms(1) is not None
+        assert "`+rpush +ltrim` for results" in PROTOCOL
+        queue.client.execute_command("ACL", "SETUSER", "worker", "+rpush", "+ltrim")
+        telling = Leases(connect(settings, "test"), keys_of(LIST), LEASE, results_kept=3)
+        assert telling.claim("w", "w-4").lease
+        assert telling.leave("w", ("w-4", 1), "what came of it")
+        assert queue.client.lrange(f"{queue.prefix}results", 0, -1) == [b"what came of it"]
+        telling.close()
     finally:
         leases.close()
         queue.client.execute_command("ACL", "DELUSER", "worker")
+
+
+COMMANDS = [word for word in documented_rule() if word.startswith("+") and "|" not in word]
+
+
+@pytest.mark.parametrize("missing", COMMANDS)
+def test_a_script_that_fails_half_way_loses_no_job(
+    server: RedisServer, queue: QueueState, missing: str
+) -> None:
+    """Redis takes nothing back of what a script had done before a command was refused."""
+    every = [str(number) for number in range(6)]
+    queue.push(*every)
+    admin = Leases(connect(RedisSettings(server.url, None, None, None), "t"), keys_of(LIST), LEASE)
+    held = [claimed(admin, f"w-{number}") for number in range(3)]
+    queue.expire("inflight", "w-2")
+    rule = [*documented_rule(), missing.replace("+", "-", 1)]
+    queue.client.execute_command("ACL", "SETUSER", "poor", "on", ">secret", *rule)
+    settings = RedisSettings(server.url, "poor", "secret", None)
+    poor = Leases(connect(settings, "t"), keys_of(LIST), LEASE)
+    calls: list[Callable[[], object]] = [
+        lambda: poor.claim("w", "w-3"),
+        lambda: poor.claim("w", "w-3"),
+        lambda: poor.fail("w-0", reason="R", sentence="", max_attempts=5, delay=timedelta()),
+        lambda: poor.release("w-1"),
+        lambda: poor.crash("w-1", reason="R", sentence=""),
+        lambda: poor.reap(blame_after_ms=0),
+        lambda: poor.admit("w-3", job_id=None, not_before_ms=1 << 41),
+        lambda: poor.claim("w", "w-4", retries_first=True),
+        lambda: poor.leave("w"),
+    ]
+    assert len(held) == 3
+    for call in calls:
+        with suppress(QueueUnavailable):
+            call()
+    poor.close()
+    admin.close()
+    assert {raw.decode() for raw in everywhere(queue)} == set(every)
+    queue.client.execute_command("ACL", "DELUSER", "poor")
+
+
+def everywhere(queue: QueueState) -> Iterator[bytes]:
+    """Find the payloads of all jobs that somebody would come upon."""
+    yield from queue.client.lrange(LIST, 0, -1)
+    yield from queue.client.lrange(f"{queue.prefix}landing", 0, -1)
+    for kind in ("inflight", "retry", "dead"):
+        for lease in queue.members(kind):
+            envelope = queue.client.hget(f"{queue.prefix}jobs", lease)
+            if envelope is not None:
+                yield envelope.partition(b"\n")[2]

@@ -9,8 +9,8 @@ local now = now_ms()
 if not redis.call('ZSCORE', key.inflight, lease) then return 'lost' end
 
 local function wait_until(due)
-  redis.call('ZREM', key.inflight, lease)
   redis.call('ZADD', key.retry, due, lease)
+  redis.call('ZREM', key.inflight, lease)
 end
 
 if not_before ~= '' and tonumber(not_before) > now then
@@ -20,9 +20,9 @@ end
 if KEYS[8] then
   local holder = redis.call('GET', KEYS[8])
   if holder == 'done' then
-    redis.call('ZREM', key.inflight, lease)
-    redis.call('HDEL', key.jobs, lease)
     count('duplicate', 1)
+    redis.call('HDEL', key.jobs, lease)
+    redis.call('ZREM', key.inflight, lease)
     return 'duplicate'
   end
   -- A holder that is not in flight has failed, or fell silent: then it is our turn.

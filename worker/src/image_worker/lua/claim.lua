@@ -11,16 +11,12 @@ local now = now_ms()
 local acked = ack(finished, busy_ms, KEYS[9], result, kept)
 redis.call('ZADD', key.workers, now + lease_ms, worker)
 
-local function grant(envelope)
-  redis.call('ZADD', key.inflight, now + lease_ms, token)
-  return {acked, 'job', envelope, 0}
-end
-
 -- The same token again: the reply was lost on its way, so give the same answer.
 local known = redis.call('HGET', key.jobs, token)
 if known then
-  if redis.call('ZSCORE', key.inflight, token) then return grant(known) end
-  return {acked, 'spent', '', 0}
+  if not redis.call('ZSCORE', key.inflight, token) then return {acked, 'spent', '', 0} end
+  redis.call('ZADD', key.inflight, now + lease_ms, token)
+  return {acked, 'job', known, 0}
 end
 
 -- What landed meanwhile goes to whoever may take it.
@@ -46,6 +42,19 @@ local function refuse(job, lease)
   bury(lease, now)
 end
 
+local function hold(envelope)
+  redis.call('ZADD', key.inflight, now + lease_ms, token)
+  redis.call('HSET', key.jobs, token, envelope)
+end
+
+-- What was taken off a list goes back to its head if the next step fails half-way.
+local function or_back(source, raw, step, ...)
+  local done, trouble = pcall(step, ...)
+  if done then return end
+  redis.call('LPUSH', source, raw)
+  error(trouble)
+end
+
 local function take_new(source)
   while refused < REFUSALS do
     local raw = redis.call('LPOP', source)
@@ -54,12 +63,12 @@ local function take_new(source)
                  seen = string.format('%.0f', now)}
     if #raw <= most then
       local envelope = seal(job)
-      redis.call('HSET', key.jobs, token, envelope)
+      or_back(source, raw, hold, envelope)
       return envelope
     end
     -- A name that no claim has, and no other refusal either: the token may come again.
     job.id = string.format('%s.%d', token, redis.call('HINCRBY', key.stats, 'failed', 0))
-    refuse(job, job.id)
+    or_back(source, raw, refuse, job, job.id)
   end
   return nil
 end
@@ -70,16 +79,17 @@ local function take_due()
   for _ = 1, 10 do
     local lease = redis.call('ZRANGE', key.retry, '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1]
     if not lease then return nil end
-    redis.call('ZREM', key.retry, lease)
     local envelope = redis.call('HGET', key.jobs, lease)
     local job = envelope and #envelope > most and open(envelope)
-    if job and #job.raw > most then
+    local refuses = job and #job.raw > most
+    if refuses then
       refuse(job, lease)
     elseif envelope then
+      hold(envelope)
       redis.call('HDEL', key.jobs, lease)
-      redis.call('HSET', key.jobs, token, envelope)
-      return envelope
     end
+    redis.call('ZREM', key.retry, lease)
+    if envelope and not refuses then return envelope end
   end
   return nil
 end
@@ -87,7 +97,7 @@ end
 local envelope = take_new(landing)
 if not envelope and first == 'retry' then envelope = take_due() end
 envelope = envelope or take_new(key.list) or take_due()
-if envelope then return grant(envelope) end
+if envelope then return {acked, 'job', envelope, 0} end
 
 -- Idle since the first time that nothing was there for this token: a job in between changes it.
 local idle = redis.call('HGET', KEYS[11], 'idle')

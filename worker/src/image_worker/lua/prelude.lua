@@ -1,5 +1,9 @@
 -- Put before every script of this folder.  KEYS 1-7 are the same everywhere.
 --
+-- A script that fails half-way (a right is missing, a key is of another kind) stays half done.
+-- So a job is put where it is to be before it is taken from where it was: it may be done twice,
+-- and is never lost.
+--
 -- An envelope is what T+jobs holds of a job: one line of what the queue knows, then the
 -- producer's bytes, which are never looked into:
 --   <job id> <attempts> <crashes> <first seen, ms> <reason of the last failure> <sentence>\n<raw>
@@ -90,13 +94,14 @@ end
 -- goes to the end of the list of results, which keeps the latest `kept`; in the same call, so that
 -- each acknowledged job is in it once.
 local function ack(lease, busy_ms, results, result, kept)
-  if lease == '' or redis.call('ZREM', key.inflight, lease) == 0 then return 0 end
+  if lease == '' or not redis.call('ZSCORE', key.inflight, lease) then return 0 end
   if result ~= '' then
     redis.call('RPUSH', results, result)
     redis.call('LTRIM', results, -kept, -1)
   end
-  redis.call('HDEL', key.jobs, lease)
   count('done', 1)
   count('busy_ms', busy_ms)
+  redis.call('HDEL', key.jobs, lease)
+  redis.call('ZREM', key.inflight, lease)
   return 1
 end

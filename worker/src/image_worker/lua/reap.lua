@@ -9,12 +9,12 @@ local expired = redis.call(
 local reaped, buried = 0, 0
 for i = 1, #expired, 2 do
   local lease, deadline = expired[i], tonumber(expired[i + 1])
-  redis.call('ZREM', key.inflight, lease)
   reaped = reaped + 1
   if deadline <= blame_after then
     redis.call('ZADD', key.retry, now, lease)
   elseif crashed(lease, 'LeaseExpired', 'its worker fell silent', max_crashes, now) == 'buried' then
     buried = buried + 1
   end
+  redis.call('ZREM', key.inflight, lease)
 end
 return {reaped, buried}
