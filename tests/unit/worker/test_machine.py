@@ -125,6 +125,11 @@ DMI = "/sys/class/dmi/id/"
             id="LXC seen in its /proc",
         ),
         pytest.param(
+            {machine.MOUNTS: LXCFS.replace("/proc/stat", "/var/lib/lxcfs")},
+            Virtualisation(Kind.BARE_METAL),
+            id="the host of LXC",
+        ),
+        pytest.param(
             {machine.CONTAINER: "docker\n", machine.INIT_CGROUP: "0::/kubepods/pod1/c\n"},
             Virtualisation(Kind.BARE_METAL),
             id="a pod on a kernel of our own",

@@ -180,7 +180,8 @@ def _shared_kernel(texts: Texts) -> str:
     if re.search(r":/lxc(\.payload)?[./]", texts.get(INIT_CGROUP, "")):
         return "lxc"
     # LXC shows its containers their own /proc through a file system of its own.
-    return "lxc" if re.search(r" - fuse\.lxcfs ", texts.get(MOUNTS, "")) else ""
+    # (Its host has that, too, but elsewhere.)
+    return "lxc" if re.search(r" /proc/\S+ .* - fuse\.lxcfs ", texts.get(MOUNTS, "")) else ""
 
 
 def _found(text: str, products: tuple[tuple[str, Kind, str], ...]) -> Virtualisation | None:

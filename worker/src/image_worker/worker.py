@@ -222,9 +222,9 @@ class Worker:
 
     def _tell(self) -> None:
         """Tell of the finished job what there is to tell, once."""
-        if self._untold is not None:
-            self._untold()
-            self._untold = None
+        untold, self._untold = self._untold, None  # once, even if that fails
+        if untold is not None:
+            untold()
 
     def _result_of(self, lease: Lease) -> keeper.Result | SetAside:
         self._once = None
