@@ -17,8 +17,8 @@ import yaml
 
 from workerpool_operator.errors import InvalidResource
 from workerpool_operator.model import Policy
-from workerpool_operator.resource import parse
-from workerpool_simulator.advice import advise
+from workerpool_operator.resource import Pool, parse
+from workerpool_simulator.advice import JobsLeft, advise
 from workerpool_simulator.policies import EPOCH, candidates
 from workerpool_simulator.replay import Outcome, replay
 from workerpool_simulator.trace import GENERATORS, BadTrace, Trace, read
@@ -52,12 +52,16 @@ def main(arguments: Sequence[str], program: str = "workerpool-simulate") -> int:
         return 2
     try:
         traces = [_trace(name, options.seed) for name in options.traces or GENERATORS]
-        policy = _policy(options.pool) if options.pool else _default_policy()
+        pool = _pool(options.pool) if options.pool else None
         if options.picture:
             options.picture.mkdir(parents=True, exist_ok=True)
     except (BadTrace, InvalidResource, OSError, yaml.YAMLError) as error:
         sys.stderr.write(f"{program}: {error}\n")
         return 2
+    policy = pool.policy if pool else _default_policy()
+    if pool and pool.dry_run:
+        words = "dryRun: true is not looked at: this is what the pool would do without it"
+        sys.stderr.write(f"{program}: {words}\n")
     if options.advise is not None:
         return _advise(traces, policy, options)
     results = {trace.name: _compare(trace, policy, options) for trace in traces}
@@ -138,8 +142,8 @@ def _trace(name: str, seed: int) -> Trace:
         ) from error
 
 
-def _policy(path: Path) -> Policy:
-    """Return the policy of the WorkerPool in a manifest, with what the API server would add."""
+def _pool(path: Path) -> Pool:
+    """Return the WorkerPool in a manifest, with what the API server would add."""
     documents = map(_mapping, yaml.safe_load_all(path.read_text()))
     body = next((d for d in documents if d.get("kind") == "WorkerPool"), None)
     if body is None:
@@ -154,7 +158,7 @@ def _policy(path: Path) -> Policy:
     spec = STORED | _mapping(body.get("spec"))
     for name in ("scaleDown", "job"):
         spec[name] = {**_mapping(STORED[name]), **_mapping(spec[name])}
-    return parse({"metadata": identity | _mapping(body.get("metadata")), "spec": spec}).policy
+    return parse({"metadata": identity | _mapping(body.get("metadata")), "spec": spec})
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -183,11 +187,14 @@ def _compare(trace: Trace, policy: Policy, options: argparse.Namespace) -> list[
 def table(trace: Trace, outcomes: Sequence[Outcome]) -> str:
     """Return the lines a person reads."""
     work = sum(job.seconds for job in trace.jobs) / 3600
-    head = f"{'policy':<12}{'p50 wait':>10}{'p95 wait':>10}{'max wait':>10}"
+    head = f"{'policy':<12}{'p50 wait':>11}{'p95 wait':>11}{'max wait':>11}"
     head += f"{'worker-h':>10}{'killed':>8}{'changes':>9}"
+    undone = any(o.undone for o in outcomes)
+    head += "  done" if undone else ""
     lines = [
-        f"{o.policy:<12}{o.p50_wait:>8.2f} s{o.p95_wait:>8.2f} s{o.max_wait:>8.1f} s"
+        f"{o.policy:<12} {o.p50_wait:>8.2f} s {o.p95_wait:>8.2f} s {o.max_wait:>8.1f} s"
         f"{o.worker_hours:>10.2f}{o.killed_jobs:>8}{o.scalings:>9}"
+        + (f"  {o.done}/{o.jobs}" if undone else "")
         for o in outcomes
     ]
     title = f"{trace.name}: {len(trace.jobs)} jobs, {work:.2f} hours of work"
@@ -204,6 +211,8 @@ def rows(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
             "worker_hours": round(o.worker_hours, 3),
             "killed_jobs": o.killed_jobs,
             "scalings": o.scalings,
+            "jobs": o.jobs,
+            "done_jobs": o.done,
         }
         for o in outcomes
     }
@@ -212,7 +221,12 @@ def rows(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
 def _advise(traces: Sequence[Trace], policy: Policy, options: argparse.Namespace) -> int:
     status = 0
     for trace in traces:
-        advice = advise(trace, policy, options.advise, options.start, options.begins)
+        try:
+            advice = advise(trace, policy, options.advise, options.start, options.begins)
+        except JobsLeft as error:
+            sys.stdout.write(f"# {trace.name}: nothing to advise: {error}\n")
+            status = 1
+            continue
         if advice is None:
             sys.stdout.write(
                 f"# {trace.name}: no setting keeps a p95 wait of {options.advise:g} s with "

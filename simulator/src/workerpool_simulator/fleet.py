@@ -63,7 +63,10 @@ class Fleet:
     queue: deque[Job] = field(default_factory=deque)
     pods: dict[int, Pod] = field(default_factory=dict)
     waits: list[float] = field(default_factory=list)
-    """Seconds from arrival to start, of each start of a job: one that was killed has several."""
+    """Seconds from arrival to start, of each start of a job: one that was killed has several.
+
+    A job that was never started has waited until the end.
+    """
     worker_seconds: float = 0.0
     killed: int = 0
     done: int = 0
@@ -126,9 +129,10 @@ class Fleet:
             self.pods[number].cost = cost
 
     def settle(self) -> None:
-        """Close the account of the pods that are still there."""
+        """Close the account of the pods that are still there and the jobs that still wait."""
         for pod in self.pods.values():
             self._charge(pod)
+        self.waits += [self.now - job.at for job in self.queue]
 
     def _start(self) -> None:
         ready = self.now + self.start_seconds

@@ -58,9 +58,10 @@ def draw(trace: Trace, outcomes: Sequence[Outcome], path: Path) -> None:
 
 def _label(outcome: Outcome) -> str:
     killed = f", {outcome.killed_jobs} jobs killed" if outcome.killed_jobs else ""
+    undone = f", {outcome.undone} jobs not done" if outcome.undone else ""
     return (
         f"{outcome.policy}: p95 wait {outcome.p95_wait:.1f} s, "
-        f"{outcome.worker_hours:.2f} worker-hours{killed}"
+        f"{outcome.worker_hours:.2f} worker-hours{killed}{undone}"
     )
 
 

@@ -27,7 +27,9 @@ class Outcome:
 
     policy: str
     jobs: int
-    """Jobs that were done."""
+    """Jobs of the trace."""
+    done: int
+    """Those that were done; the others have waited until the end, and count so in each wait."""
     p50_wait: float
     p95_wait: float
     max_wait: float
@@ -38,6 +40,11 @@ class Outcome:
     scalings: int
     """Changes of the replica count."""
     points: tuple[Point, ...]
+
+    @property
+    def undone(self) -> int:
+        """Jobs that were not done a day after the last had come."""
+        return self.jobs - self.done
 
 
 def replay(
@@ -70,7 +77,8 @@ def replay(
     waits = sorted(fleet.waits)
     return Outcome(
         policy=decider.name,
-        jobs=fleet.done,
+        jobs=len(trace.jobs),
+        done=fleet.done,
         p50_wait=_rank(waits, 0.5),
         p95_wait=_rank(waits, 0.95),
         max_wait=waits[-1] if waits else 0.0,

@@ -87,6 +87,46 @@ def test_a_promise_nobody_can_keep_is_said_so(
     assert "raise maxReplicas or minReplicas" in capsys.readouterr().out
 
 
+def test_a_pool_that_is_paused_is_not_praised(
+    trace: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workerpool_simulator.replay.PATIENCE_SECONDS", 600.0)
+    pool = tmp_path / "pool.yaml"
+    pool.write_text(f"{POOL}  paused: true\n")
+    options = [str(trace), "--pool", str(pool)]
+
+    assert main([*options, "--output", "json"]) == 0
+    paused = json.loads(capsys.readouterr().out)["mine"]["workerpool"]
+    assert (paused["done_jobs"], paused["jobs"]) == (0, 100)
+    assert paused["p50_wait"] > 600
+
+    assert main(options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("done")
+    assert [line.split()[-1] for line in lines[2:6]] == ["0/100", *["100/100"] * 3]
+
+    assert main([*options, "--advise", "20"]) == 1
+    assert capsys.readouterr().out == (
+        "# mine: nothing to advise: 100 of 100 jobs are left undone: paused: true starts no "
+        "pod for them: take it out of the pool\n"
+    )
+
+
+def test_a_pool_that_is_a_dry_run_does_what_it_would_and_says_so(
+    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = tmp_path / "pool.yaml"
+    pool.write_text(f"{POOL}  dryRun: true\n")
+
+    assert main([str(trace), "--pool", str(pool), "--advise", "30"]) == 0
+    captured = capsys.readouterr()
+    assert "spec:" in captured.out
+    assert "dryRun: true is not looked at" in captured.err
+
+
 def test_a_picture_is_drawn(trace: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "pictures"
     assert main([str(trace), "--picture", str(folder)]) == 0

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workerpool_operator.model import Policy, Schedule
-from workerpool_simulator.advice import advise
+from workerpool_simulator.advice import JobsLeft, advise
 from workerpool_simulator.fleet import Fleet
 from workerpool_simulator.policies import Keda, Knative, Workerpool, candidates
-from workerpool_simulator.replay import LINGER_SECONDS, replay
+from workerpool_simulator.replay import LINGER_SECONDS, PATIENCE_SECONDS, replay
 from workerpool_simulator.trace import Job, Trace
 
 
@@ -51,7 +51,7 @@ def test_every_policy_finishes_every_job_once(jobs: list[tuple[float, float]], w
     policy = Policy(max_replicas=5, drain=timedelta(seconds=20))
     outcome = replay(trace, candidates(policy, 10)[which]())
     work = sum(job.seconds for job in trace.jobs)
-    assert outcome.jobs == len(jobs)
+    assert outcome.done == len(jobs)
     assert outcome.worker_hours * 3600 >= work * 0.999
     assert 0 <= outcome.p50_wait <= outcome.p95_wait <= outcome.max_wait
     assert max(point.replicas for point in outcome.points) <= 5
@@ -75,7 +75,7 @@ def test_the_operator_kills_no_job_however_long(
 
     outcome = replay(trace, Workerpool(policy), workers_per_pod=workers)
 
-    assert (outcome.jobs, outcome.killed_jobs) == (len(jobs), 0)
+    assert (outcome.done, outcome.killed_jobs) == (len(jobs), 0)
 
 
 def test_pods_that_always_stay_are_counted_no_longer_than_the_work_lasts() -> None:
@@ -94,6 +94,15 @@ def test_a_floor_of_the_calendar_is_not_waited_for() -> None:
     outcome = replay(batch(3, 10.0), Workerpool(policy))
 
     assert outcome.worker_hours * 3600 == pytest.approx(2 * (LINGER_SECONDS + 20), abs=60)
+
+
+def test_jobs_that_are_never_started_wait_until_the_end() -> None:
+    """Two jobs of ten are done within the day: each of them takes ten hours."""
+    outcome = replay(batch(10, 36_000.0), Constant(1), start_seconds=0.0)
+
+    assert (outcome.jobs, outcome.done, outcome.undone) == (10, 2, 8)
+    assert outcome.p50_wait == outcome.p95_wait == outcome.max_wait
+    assert outcome.max_wait == pytest.approx(PATIENCE_SECONDS, abs=1)
 
 
 def test_the_operator_starts_all_it_needs_at_the_moment_of_the_push() -> None:
@@ -136,3 +145,10 @@ def test_advice_is_the_cheapest_that_keeps_the_promise() -> None:
     assert relaxed.outcome.worker_hours <= strict.outcome.worker_hours
     assert strict.outcome.p95_wait <= 8
     assert advise(trace, policy, 0.1, 2) is None
+
+
+def test_a_pool_that_cannot_do_all_jobs_gets_no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pod has ten minutes for the two of them, and needs more."""
+    monkeypatch.setattr("workerpool_simulator.replay.PATIENCE_SECONDS", 600.0)
+    with pytest.raises(JobsLeft, match=r"^1 of 2 .* maxReplicas 1 is too few for them: raise it"):
+        advise(batch(2, 400.0), Policy(max_replicas=1), 1e6, 2)
