@@ -134,7 +134,7 @@ def _trace(name: str, seed: int) -> Trace:
     if not path.exists():
         raise BadTrace(f"{name} is neither a file nor one of {', '.join(GENERATORS)}")
     try:
-        with path.open() as lines:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
             return read(path.stem, lines)
     except UnicodeDecodeError as error:
         raise BadTrace(

@@ -41,12 +41,14 @@ class BadTrace(ValueError):
 def read(name: str, lines: Iterable[str]) -> Trace:
     """Return the trace in CSV `lines`: arrival and duration in seconds, with or without a header.
 
+    A first line is a header if no cell of it is a number: one with a typing error is none.
+
     Raises:
         BadTrace: naming the first wrong line.
     """
     jobs = []
-    for number, row in enumerate(csv.reader(lines), start=1):
-        if not row or (number == 1 and not _is_number(row[0])):
+    for number, row in _rows(name, lines):
+        if not row or (number == 1 and not any(map(_is_number, row))):
             continue
         try:
             at, seconds = (float(cell) for cell in row)
@@ -68,6 +70,17 @@ def read(name: str, lines: Iterable[str]) -> Trace:
             f"seconds after the trace's begin, not those of a clock, or give a part of it",
         )
     return trace
+
+
+def _rows(name: str, lines: Iterable[str]) -> Iterable[tuple[int, list[str]]]:
+    """Yield rows, each with the number of the line it ends on."""
+    reader = csv.reader(lines)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        wrong = f"{name}, line {reader.line_num}: {error}"
+        raise BadTrace(f"{wrong}: write one line arrival,seconds for each job") from error
 
 
 def _is_number(text: str) -> bool:

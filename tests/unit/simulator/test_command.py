@@ -37,6 +37,16 @@ def test_a_trace_and_a_pool_of_ones_own_are_compared(
     assert rows["workerpool"]["p95_wait"] < rows["keda"]["p95_wait"]
 
 
+def test_the_first_job_of_a_file_with_a_byte_order_mark_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "excel.csv"
+    path.write_bytes(b"\xef\xbb\xbf1,0.5\r\n2,0.5\r\n")
+
+    assert main([str(path)]) == 0
+    assert capsys.readouterr().out.startswith("excel: 2 jobs,")
+
+
 def test_a_table_is_printed(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(trace)]) == 0
     text = capsys.readouterr().out

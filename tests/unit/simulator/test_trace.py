@@ -26,6 +26,17 @@ def test_a_wrong_line_is_named_with_what_it_should_hold(line: str) -> None:
         read("t", ["1,1", line])
 
 
+@pytest.mark.parametrize("line", ["o.5,0.4", "0.5,o.4", "0,5;0,4"])
+def test_a_first_line_with_a_typing_error_is_no_header(line: str) -> None:
+    with pytest.raises(BadTrace, match=r"t, line 1: .* is not arrival,seconds: write"):
+        read("t", [line, "1,1"])
+
+
+def test_a_field_beyond_what_csv_takes_is_named() -> None:
+    with pytest.raises(BadTrace, match=r"t, line 2: field larger .*: write one line arrival"):
+        read("t", ["1,1", "1" * 200_000 + ",1"])
+
+
 def test_a_file_without_jobs_is_refused() -> None:
     with pytest.raises(BadTrace, match="holds no job"):
         read("t", ["arrival,seconds"])
