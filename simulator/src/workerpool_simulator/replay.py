@@ -1,5 +1,6 @@
 """One trace through one policy: who waited for how long, and what it cost."""
 
+import math
 from dataclasses import dataclass
 
 from workerpool_simulator.fleet import Fleet
@@ -100,4 +101,4 @@ def _rank(ordered: list[float], share: float) -> float:
     """Return the value that `share` of all do not exceed (nearest rank)."""
     if not ordered:
         return 0.0
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+    return ordered[math.ceil(len(ordered) * share) - 1]

@@ -105,6 +105,13 @@ def test_jobs_that_are_never_started_wait_until_the_end() -> None:
     assert outcome.max_wait == pytest.approx(PATIENCE_SECONDS, abs=1)
 
 
+def test_a_percentile_is_the_wait_that_so_many_do_not_exceed() -> None:
+    """One pod and twenty jobs of a second: ten wait up to 9 s, nineteen up to 18 s."""
+    outcome = replay(batch(20, 1.0), Constant(1), start_seconds=0.0)
+
+    assert (outcome.p50_wait, outcome.p95_wait, outcome.max_wait) == pytest.approx((9, 18, 19))
+
+
 def test_the_operator_starts_all_it_needs_at_the_moment_of_the_push() -> None:
     policy = Policy(max_replicas=40, backlog_per_replica=5)
     outcome = replay(batch(200, 1.0, at=100.1), Workerpool(policy), start_seconds=2.0)
