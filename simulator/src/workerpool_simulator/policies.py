@@ -88,10 +88,13 @@ class Keda:
     KEDA itself goes from zero to one when the list is not empty, looking every
     `polling_interval`, and back to zero when it was empty for `cooldown`. In between, the HPA
     asks every 15 s for ⌈length ÷ target⌉ (running jobs are not on the list), ignores changes of
-    up to 10 %, goes up by at most four pods or double every 15 s, and down to the highest count
-    called for within five minutes.
+    up to 10 %, and goes to the highest count called for within five minutes, up to at most four
+    pods or double. That is an HPA without a `behavior`, which KEDA makes unless it is given one:
+    from zero to 40 pods it is 1, 4, 8, 16, 32, 40, as on a cluster. With one that names no limit,
+    it goes up to what is called for now.
     https://keda.sh/docs/latest/concepts/scaling-deployments/
     https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#algorithm-details
+    Kubernetes: `normalizeDesiredReplicas` in pkg/controller/podautoscaler/horizontal.go
     """
 
     target: float
@@ -103,6 +106,9 @@ class Keda:
     sync: float = 15.0
     down_window: float = 300.0
     limited_up: bool = True
+    """Whether the HPA has no `behavior`."""
+    lag: float = 1.0
+    """Seconds from KEDA's first pod to the HPA's look at the earliest."""
     interval: float = 1.0
     grace_seconds: float = 30.0
     told: bool = False
@@ -118,6 +124,8 @@ class Keda:
             self._polled = now
             if length > 0:
                 self._active = now
+                if replicas == 0:
+                    self._synced = max(self._synced, now - self.sync + self.lag)
                 replicas = max(replicas, 1, self.low)
             elif replicas < self.low:
                 replicas = self.low
@@ -131,15 +139,15 @@ class Keda:
     def _hpa(self, now: float, length: int, replicas: int) -> int:
         ratio = length / self.target / replicas
         wanted = replicas if abs(ratio - 1) <= 0.1 else math.ceil(length / self.target)  # noqa: PLR2004
-        wanted = min(max(wanted, 1, self.low), self.high)
-        if self.limited_up:
-            wanted = min(wanted, max(replicas + 4, replicas * 2))
         self._wanted.append((now, wanted))
         while self._wanted[0][0] < now - self.down_window:
             self._wanted.popleft()
-        if wanted < replicas:
-            return min(replicas, max(count for _, count in self._wanted))
-        return wanted
+        highest = max(count for _, count in self._wanted)
+        if self.limited_up:
+            wanted = min(highest, max(4, replicas * 2))
+        elif wanted < replicas:
+            wanted = min(replicas, highest)
+        return min(max(wanted, 1, self.low), self.high)
 
 
 @dataclass(slots=True)
@@ -214,6 +222,7 @@ def candidates(
             cooldown=window,
             down_window=window,
             limited_up=False,
+            lag=0.0,
         ),
         lambda: Knative(target, low, high),
     ]

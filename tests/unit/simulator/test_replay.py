@@ -122,13 +122,19 @@ def test_the_operator_starts_all_it_needs_at_the_moment_of_the_push() -> None:
 
 def test_keda_sees_a_push_at_its_next_poll_and_ramps_in_steps_of_fifteen_seconds() -> None:
     outcome = replay(batch(2_000, 20.0, at=61.0), Keda(5, 0, 40), start_seconds=2.0)
-    counts: list[tuple[float, int]] = []
-    for point in outcome.points:
-        if not counts or counts[-1][1] != point.replicas:
-            counts.append((point.at, point.replicas))
-    ramp = [count for at, count in counts if count and at < 200]
-    assert counts[1][0] == pytest.approx(90, abs=1.5), "polled every 30 s"
-    assert ramp in ([1, 5, 10, 20, 40], [5, 10, 20, 40])
+    moments = {point.replicas: point.at for point in reversed(outcome.points) if point.at < 200}
+    moments.pop(0)
+
+    assert list(reversed(moments)) == [1, 4, 8, 16, 32, 40], "as measured on a cluster"
+    assert moments[1] == pytest.approx(90, abs=1.5), "polled every 30 s"
+    assert moments[40] - moments[1] == pytest.approx(60, abs=1.5), "four times 15 s"
+
+
+def test_an_hpa_without_behavior_goes_on_to_the_highest_count_it_called_for() -> None:
+    """39 of forty jobs wait at its first look; they are done before as many pods are allowed."""
+    outcome = replay(batch(40, 1.0, at=61.0), Keda(1, 0, 40), start_seconds=0.5)
+
+    assert max(point.replicas for point in outcome.points) == 39
 
 
 def test_the_hpa_counts_the_list_alone_and_leaves_running_jobs_without_their_pods() -> None:
