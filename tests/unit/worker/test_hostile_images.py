@@ -247,17 +247,42 @@ def test_what_resembles_an_avif_is_no_image_of_ours(brands: bytes) -> None:
     assert outcome(box + b"\0" * 100) == "NotAnImage"
 
 
-def with_scans(count: int, *, behind: bytes = b"") -> bytes:
+def with_scans(count: int, *, between: bytes = b"", behind: bytes = b"") -> bytes:
     """Return a progressive JPEG whose last scan, of a few bytes, is there so often."""
     whole = encoded(Image.new("RGB", (600, 400), (90, 90, 90)), progressive=True)
     end = len(whole) - 2
     last = whole[whole.rindex(b"\xff\xda") : end]
-    return whole[:end] + last * count + whole[end:] + behind
+    return whole[:end] + (between + last) * count + whole[end:] + behind
 
 
-def test_a_jpeg_of_hundreds_of_scans_is_refused_from_its_markers() -> None:
-    assert outcome(with_scans(50)) == "Rendered"
-    assert outcome(with_scans(101)) == "BrokenImage"
+@pytest.mark.parametrize(
+    "between",
+    [b"", b"\xff\x01", b"\xff", b"\xff" * 9, b"\xff\xff\x01\xff", b"\xff\0", b"\xff\xd0\xff"],
+    ids=["nothing", "TEM", "a fill byte", "fill bytes", "TEM and fill", "a stuffed byte", "RST"],
+)
+def test_a_jpeg_of_hundreds_of_scans_is_refused_from_its_markers(between: bytes) -> None:
+    assert outcome(with_scans(50, between=between)) == "Rendered"
+    assert outcome(with_scans(101, between=between)) == "BrokenImage"
+
+
+@pytest.mark.parametrize("marker", [1, 2, 0xBF, *range(0xD0, 0xD9), 0xF0, 0xFD])
+def test_only_segments_hide_a_scan(marker: int) -> None:
+    """Decoders that look for the next restart pass over markers that mean nothing."""
+    scans = bytes((0xFF, marker)) + b"\xff\xda\0\2"
+    assert has_more_scans(b"\xff\xd8" + scans * 101, 100)
+    hidden = b"\xff\xe1\0\6" + b"\xff\xda\0\2"
+    assert not has_more_scans(b"\xff\xd8" + hidden * 101, 100)
+
+
+def test_a_jpeg_of_hundreds_of_scans_need_not_be_progressive() -> None:
+    whole = encoded(Image.new("RGB", (600, 400), (90, 90, 90)), subsampling=0)
+    head = whole[: whole.index(b"\xff\xda")]
+    scans = [
+        b"\xff\xda\0\x08\1" + bytes((component, table, 0, 63, 0))
+        for component, table in ((1, 0), (2, 0x11), (3, 0x11))
+    ]
+    assert outcome(head + b"".join(scans) * 30 + b"\xff\xd9") == "Rendered"
+    assert outcome(head + b"".join(scans) * 34 + b"\xff\xd9") == "BrokenImage"
 
 
 def test_what_follows_a_photo_is_none_of_its_scans() -> None:

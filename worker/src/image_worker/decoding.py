@@ -58,7 +58,7 @@ ARTIST, COPYRIGHT = 0x013B, 0x8298
 MAX_OWNER_CHARACTERS = 1_000
 READ_BYTES = 1 << 20
 MAX_SCANS = 100
-"""Of a progressive JPEG; encoders write about ten."""
+"""Of a JPEG, which need not be progressive to have many; encoders write about ten."""
 MAX_AVIF_SIDE = 32_768  # what its decoder takes
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # threads would run on cores that are not ours
@@ -130,7 +130,7 @@ def opened(data: bytes, limits: Limits, *, frames: int = 1) -> Iterator[Source]:
             count = min(frames, frames_in(image)) if frames > 1 else 1
             _refuse_bombs(*size, limits, count)
             _have_frames_refused(form, limits, count)
-            if image.info.get("progressive"):
+            if form == "JPEG":
                 _refuse_scans(data)
             _bring_to_8_bits(image)
             image.decodermaxblock = READ_BYTES  # the bytes are in memory: fewer, larger bites

@@ -13,8 +13,9 @@ AVIF_BRANDS = frozenset({b"avif", b"avis"})
 AVIF_SEARCHED_BYTES = 1 << 20
 WEBP_HEADER_BYTES = 30
 _SCAN, _END = 0xDA, 0xD9
-# In a JPEG's entropy-coded data 0xFF is followed by one of these; else a segment begins.
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# What a JPEG's segments begin with; a length follows.  It follows neither the markers of restarts
+# nor TEM, nor those that mean nothing, which decoders may pass over: what looks like one is data.
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xdd\xe0-\xef\xfe]")
 
 
 def format_of(data: bytes) -> str | None:
@@ -46,7 +47,7 @@ def size_of(data: bytes) -> Size | None:
 
 
 def has_more_scans(data: bytes, most: int) -> bool:
-    """Say whether a progressive JPEG goes over its pixels more often than that.
+    """Say whether a JPEG goes over its pixels more often than that.
 
     Hundreds of scans are a few bytes each, and each costs the time of a whole picture.
     """
