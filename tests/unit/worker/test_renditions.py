@@ -231,9 +231,6 @@ def test_an_owner_of_a_megabyte_is_cut() -> None:
 def swapped_profile() -> bytes:
     """Return a profile in which red and green have changed places."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    name = "sRGB".encode("utf-16-be")
-    assert name in data
-    data = data.replace(name, "odd ".encode("utf-16-be"))
     red, green = data.index(b"rXYZ", 128), data.index(b"gXYZ", 128)
     data[red : red + 4], data[green : green + 4] = b"gXYZ", b"rXYZ"
     return bytes(data)
@@ -252,6 +249,32 @@ def test_colours_are_brought_to_srgb(form: str, mode: str) -> None:
     assert near(image.getpixel((4, 4)), (20, 220, 20))
     assert image.mode == mode
     assert "icc_profile" not in image.info
+
+
+def linear_profile() -> bytes:
+    """Return a profile of sRGB's primaries, and of its name, whose values are like light."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    curve = data.index(b"para\0\0\0\0\0\3")  # one for all three channels
+    return data[:curve] + b"para\0\0\0\0\0\0\0\0\0\1\0\0" + data[curve + 16 :]
+
+
+def test_a_linear_profile_is_none_of_srgb_whatever_it_is_called() -> None:
+    profile = linear_profile()
+    named = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.profile_description
+    assert "sRGB" in (named or "")
+    source = Image.new("RGB", (64, 64), (55, 55, 55))
+    (image,) = rendered(encoded(source, "PNG", icc_profile=profile), Preset("a", 9, 9))
+    # IEC 61966-2-1: a share of 55/255 of the light is written as 128.
+    assert near(image.getpixel((4, 4)), (128, 128, 128))
+
+
+def test_a_photo_in_srgb_is_not_touched() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    nameless = profile.replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+    assert nameless != profile
+    source = picture((64, 48))
+    assert colour.in_srgb(source, profile) is source
+    assert colour.in_srgb(source, nameless) is source
 
 
 def grey_profile() -> bytes:

@@ -5,6 +5,7 @@ its reference implementation); it must not know files, formats or jobs.
 """
 
 import io
+import itertools
 import math
 import operator
 import string
@@ -12,12 +13,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 MAX_PROFILE_BYTES = 4 << 20
 # The mode of pictures that profiles of a colour space are for.
 MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
+# Whether a profile is sRGB is told by what it does to these, not by its name: there are linear
+# ones with sRGB in theirs, and others that are it under a name of their own.
+STEPS = range(0, 256, 51)
+SAMPLES = bytes(grey for grey in range(256) for _ in "RGB") + bytes(
+    value for colour in itertools.product(STEPS, STEPS, STEPS) for value in colour
+)
+UNSEEN = 2
+"""Nobody sees a difference of so much, and profiles of sRGB from various makers have it."""
 
 BLURHASH_DIGITS = (
     string.digits + string.ascii_uppercase + string.ascii_lowercase + "#$%*+,-.:;=?@[]^_{|}~"
@@ -54,12 +63,20 @@ def _to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = MODES.get(source.profile.xcolor_space)
-        if mode is None or "sRGB" in (source.profile.profile_description or ""):
+        if mode is None:
             return None
         # To RGB from greys, too: sRGB has no greys of its own to go to.
-        return ImageCms.ImageCmsTransform(source, SRGB, mode, "RGB")
+        way = ImageCms.ImageCmsTransform(source, SRGB, mode, "RGB")
+        return None if mode != "CMYK" and _changes_nothing(way) else way
     except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
         return None
+
+
+def _changes_nothing(way: ImageCms.ImageCmsTransform) -> bool:
+    samples = Image.frombytes("RGB", (len(SAMPLES) // 3, 1), SAMPLES).convert(way.input_mode)
+    made = way.apply(samples)
+    change = ImageChops.difference(samples.convert("RGB"), made)
+    return max(change.tobytes()) <= UNSEEN
 
 
 def opaque(image: Image.Image) -> Image.Image:
