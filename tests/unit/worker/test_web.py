@@ -3,6 +3,7 @@
 import io
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,58 @@ def test_all_of_it_has_to_come_in_time_however_slowly_it_drips(
     late = refusal(server, server.url(path), seconds=0.5)
     assert isinstance(late, TransientFailure)
     assert "took longer than 0.5 s" in late.sentence
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """Yield a port where nobody answers, at no address of loopback: its backlog is full."""
+    with closing(socket.create_server(("", 0), backlog=0)) as listening, ExitStack() as held:
+        port = listening.getsockname()[1]
+        while True:
+            waiting = held.enter_context(closing(socket.socket()))
+            waiting.settimeout(0.3)
+            try:
+                waiting.connect(("127.0.0.1", port))
+            except TimeoutError:
+                break
+        yield port
+
+
+def test_an_address_that_never_answers_takes_no_more_than_all_the_time(
+    deaf: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names(monkeypatch, ["127.0.0.1", "127.0.0.2", "127.0.0.3"])
+    connect, tried = socket.create_connection, []
+
+    def noted(address: tuple[str, int], timeout: float) -> socket.socket:
+        tried.append(address[0])
+        return connect(address, timeout)
+
+    monkeypatch.setattr(socket, "create_connection", noted)
+    web = Web(places.hosts(f"photos.test:{deaf}"), seconds=0.5, allowed_address=lambda _: True)
+    with pytest.raises(TransientFailure, match=r"photos\.test: took longer than 0\.5 s") as caught:
+        web.fetch(f"http://photos.test:{deaf}/photo", io.BytesIO(), max_bytes=1_000)
+    assert caught.value.reason == "Download"
+    assert tried == ["127.0.0.1"]
+
+
+def test_of_several_addresses_the_next_one_gets_what_time_is_left(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names(monkeypatch, ["127.0.0.2", "127.0.0.1"])
+    connect, given = socket.create_connection, []
+
+    def noted(address: tuple[str, int], timeout: float) -> socket.socket:
+        given.append(timeout)
+        return connect(address, timeout)
+
+    monkeypatch.setattr(socket, "create_connection", noted)
+    hosts = places.hosts(f"photos.test:{server.port}")
+    web, out = Web(hosts, seconds=PATIENCE, allowed_address=lambda _: True), io.BytesIO()
+    web.fetch(f"http://photos.test:{server.port}/photo", out, max_bytes=1_000)
+    assert out.getvalue() == b"a photo"
+    first, second = given
+    assert PATIENCE >= first > second > 0
 
 
 @pytest.mark.parametrize(

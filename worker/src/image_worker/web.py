@@ -8,9 +8,11 @@ not know images or jobs.
 
 import http.client
 import ipaddress
+import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -118,7 +120,7 @@ class Web:
         kind = http.client.HTTPSConnection if target.scheme == "https" else _Plain
         try:
             # With a socket of its own the connection never resolves the name again.
-            with deadline.holding(self._connected(target)) as plain:
+            with deadline.holding(self._connected(target, deadline)) as plain:
                 connection = kind(target.host, target.port)
                 connection.sock = (
                     self._tls.wrap_socket(plain, server_hostname=target.host)
@@ -134,8 +136,8 @@ class Web:
             what = f"took longer than {self._seconds:g} s" if deadline.passed else str(error)
             raise TransientFailure("Download", f"{target.host}: {what}") from error
 
-    def _connected(self, target: Target) -> socket.socket:
-        """Connect to an address that was checked."""
+    def _connected(self, target: Target, deadline: "_Deadline") -> socket.socket:
+        """Connect to an address that was checked, within the time that is left of the whole."""
         try:
             found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError) as error:
@@ -146,8 +148,11 @@ class Web:
             raise _refused(f"{target.host} is at {private[0]}, which is no public address")
         problem: OSError | None = None
         for address in addresses:
+            left = deadline.left()
+            if left <= 0:
+                raise TimeoutError
             try:
-                return socket.create_connection((address, target.port), self._seconds)
+                return socket.create_connection((address, target.port), left)
             except OSError as error:
                 problem = error
         raise problem or OSError("it has no address")
@@ -157,18 +162,29 @@ class _Deadline:
     """Ends a conversation however slowly the other side drips its bytes."""
 
     def __init__(self, seconds: float) -> None:
-        self.passed = False
+        self._seconds = seconds
+        self._ends = math.inf
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._timer = threading.Timer(seconds, self._pass)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
+        self._ends = time.perf_counter() + self._seconds
         self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+
+    def left(self) -> float:
+        """Return the seconds that are left; none or fewer when it is over."""
+        return self._ends - time.perf_counter()
+
+    @property
+    def passed(self) -> bool:
+        """Say whether the time is over."""
+        return self.left() <= 0
 
     @contextmanager
     def holding(self, connected: socket.socket) -> Iterator[socket.socket]:
@@ -187,7 +203,6 @@ class _Deadline:
 
     def _pass(self) -> None:
         with self._lock:
-            self.passed = True
             if self._socket is not None:
                 with suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
