@@ -6,8 +6,8 @@ The three take turns on the same photos in one run, and the CPU time of the proc
 all threads included, so neighbours on the machine matter little; ratios are of the median
 seconds per photo. libvips gets one thread, shrink-on-load, the same sizes and the same quality.
 
-SSIM (Wang et al. 2004: Gaussian window of 11, sigma 1.5, luma) compares pixels before they are
-encoded with the whole photo decoded and reduced by Lanczos. Prints one JSON line last.
+SSIM compares pixels before they are encoded with the whole photo decoded and reduced by Lanczos.
+Prints one JSON line last.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from image_worker import encoding, imaging
 from image_worker.decoding import Limits
 from image_worker.presets import Preset
+from support.similarity import ssim
 
 SIZES = (256, 1024, 1600)
 THREE = (1600, 1024, 256)
@@ -39,7 +40,6 @@ LIMITS = Limits(pixels=200_000_000)
 PHOTO_SIZES = ((4000, 3000), (4608, 3456), (3000, 4000), (6000, 4000))
 LEAVES, SMALLEST_LEAF = 4_000, 12.0
 TEXTURE_SIDE, TEXTURE, NOISE = 1024, 14.0, 2.0
-WINDOW, SIGMA = 11, 1.5
 Plane = npt.NDArray[np.float64]
 Make = Callable[[bytes, Sequence[int]], list[bytes]]
 
@@ -174,26 +174,6 @@ def vips_pixels(data: bytes, side: int) -> Image.Image:
     """Return what libvips hands to its encoder."""
     image = pyvips.Image.thumbnail_buffer(data, side, height=side, size="down")
     return Image.fromarray(image.numpy())
-
-
-def ssim(one: Image.Image, other: Image.Image) -> float:
-    """Return the mean structural similarity of two pictures' luma."""
-    a, b = (np.asarray(image.convert("L"), dtype=np.float64) for image in (one, other))
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean_a, mean_b = _blurred(a), _blurred(b)
-    var_a, var_b = _blurred(a * a) - mean_a**2, _blurred(b * b) - mean_b**2
-    covariance = _blurred(a * b) - mean_a * mean_b
-    likeness = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return float((likeness / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean())
-
-
-def _blurred(plane: Plane) -> Plane:
-    offsets = np.arange(WINDOW) - WINDOW // 2
-    weights = np.exp(-(offsets**2) / (2 * SIGMA**2))
-    weights /= weights.sum()
-    window = np.lib.stride_tricks.sliding_window_view
-    rows = window(plane, WINDOW, axis=0) @ weights
-    return np.asarray(window(rows, WINDOW, axis=1) @ weights)
 
 
 def qualities(photos: Sequence[bytes]) -> dict[str, float]:

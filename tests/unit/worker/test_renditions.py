@@ -3,6 +3,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
@@ -13,6 +14,7 @@ from image_worker.imaging import Rendered, render
 from image_worker.presets import Form, Gravity, Preset, Scale
 from support.photos import CORNERS, TOLERANCE, Photo
 from support.pictures import Colour, encoded, jpeg, picture
+from support.similarity import ssim
 
 LIMITS = Limits(pixels=20_000_000)
 COPYRIGHT, ARTIST = ExifTags.Base.Copyright, ExifTags.Base.Artist
@@ -205,8 +207,28 @@ def test_a_photo_is_decoded_once_whatever_is_made_of_it(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Image.Image, "resize", counted)
     rendered(jpeg((1600, 1200)), *(Preset(str(n), n, n) for n in (128, 1000, 500, 450)))
-    # From the photo; from 1000; 450 again from 1000, for 500 is hardly larger; from 450.
-    assert resized == [(1600, 1200), (1000, 750), (1000, 750), (450, 338)]
+    # From the photo; the others from 1000, and none from what was made of that.
+    assert resized == [(1600, 1200), (1000, 750), (1000, 750), (1000, 750)]
+
+
+def textured(width: int, height: int) -> Image.Image:
+    """Return a picture with detail of every size, as natural ones have it."""
+    chance = np.random.default_rng(1)
+    total = np.zeros((height, width))
+    for size in (2, 4, 8, 16, 32, 64, 128):
+        coarse = chance.normal(0, 12, (height // size + 1, width // size + 1)).astype(np.float32)
+        total += np.asarray(Image.fromarray(coarse).resize((width, height)))
+    return Image.fromarray(np.clip(total + 128, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def test_a_small_rendition_is_as_good_among_many_as_alone() -> None:
+    whole = textured(2000, 1500)
+    data = encoded(whole, quality=95)
+    presets = [Preset(str(n), n, n, form=Form.PNG) for n in (1024, 680, 450, 300, 200, 130)]
+    for preset, among in zip(presets, rendered(data, *presets), strict=True):
+        (alone,) = rendered(data, preset)
+        truth = whole.resize(alone.size, Image.Resampling.LANCZOS)
+        assert ssim(truth, among) >= ssim(truth, alone) - 0.005, preset.name
 
 
 def test_who_made_it_and_whose_it_is_goes_on_and_nothing_else() -> None:
