@@ -16,6 +16,7 @@ EXAMPLE = "redis://redis.example.com:6379/0"
 DEFAULT_PORT = 6379
 SCHEMES = frozenset({"redis", "rediss", "unix"})
 SENTINEL_PORT = 26379
+_UNQUOTED = "write / # ? @ of a password as %2F %23 %3F %40, and numbers for port and database"
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _SERVICE = re.compile(rf"(?P<name>{_LABEL})(\.(?P<namespace>{_LABEL})\.svc(\..+)?)?")
 _POD = re.compile(rf"(?P<name>{_LABEL})\.{_LABEL}\.(?P<namespace>{_LABEL})\.svc(\..+)?")
@@ -51,13 +52,14 @@ def parse(url: str, origin: str) -> Address:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise UsageError(f"{origin} is no address: {error}; write {EXAMPLE}") from error
+    except ValueError:
+        # Its words quote what may be a piece of the password.
+        raise UsageError(f"{origin} is no address: {_UNQUOTED}, as in {EXAMPLE}") from None
     if parts.scheme not in SCHEMES or not (host or parts.scheme == "unix"):
         raise UsageError(f"{origin} is no address of a Redis: write {EXAMPLE} (rediss:// for TLS)")
     database = parts.path.strip("/")
     if parts.scheme != "unix" and not f"{database}0".isdecimal():
-        raise UsageError(f"{origin} has {database!r} where the database's number belongs")
+        raise UsageError(f"{origin} has no number where that of the database belongs: {_UNQUOTED}")
     if parts.scheme == "unix":
         shown = url
     else:

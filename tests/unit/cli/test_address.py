@@ -41,6 +41,15 @@ def test_what_is_no_address_is_refused_by_its_origin(url: str) -> None:
         parse(url, "WORKERPOOL_REDIS_URL")
 
 
+@pytest.mark.parametrize("secret", ["hun/ter2", "hun#ter2", "hun?ter2"])
+@pytest.mark.parametrize("user", ["", "ann"])
+def test_no_piece_of_a_password_is_told(user: str, secret: str) -> None:
+    with pytest.raises(UsageError, match="%23") as caught:
+        parse(f"redis://{user}:{secret}@redis:6379/0", "--redis-url")
+    assert "ter2" not in str(caught.value)
+    assert "hun" not in str(caught.value)
+
+
 def test_credentials_in_a_url_win_over_others() -> None:
     address = Address("redis://r:6379/0", username="ann", password="hers")  # noqa: S106
     other = completed(address, username="bob", password="his")  # noqa: S106

@@ -145,7 +145,7 @@ def test_every_variable_is_read() -> None:
         ("THREADS_PER_CORE", "0", "from 1 to 8"),
         ("REDIS_URL", "redis://", "the host is missing"),
         ("REDIS_URL", "redis://user:secret@redis", "REDIS_USERNAME and REDIS_PASSWORD"),
-        ("REDIS_URL", "redis://redis:99999", "Port out of range"),
+        ("REDIS_URL", "redis://redis:99999", "the port is none"),
         ("JOB_TIMEOUT_SECONDS", "0", "from 1 to 86400"),
         ("JOB_TIMEOUT_SECONDS", "soon", "whole number from 1 to 86400"),
         ("JOB_MAX_ATTEMPTS", "101", "from 1 to 100"),
@@ -197,3 +197,12 @@ def test_a_password_never_shows_in_a_representation() -> None:
 
 def test_a_child_reads_its_part_without_the_rest() -> None:
     assert read_images({"WORKERPOOL_THUMBNAIL_PIXELS": "64"}).longest_side == 64
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "hun/ter2", "hun#ter2", "hun?ter2", "hun@ter2"])
+@pytest.mark.parametrize("user", ["", "ann"])
+def test_no_piece_of_a_password_is_told(user: str, secret: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read({**LEAST, "WORKERPOOL_REDIS_URL": f"redis://{user}:{secret}@redis:6379/0"})
+    assert "ter2" not in str(caught.value)
+    assert "hun" not in str(caught.value)

@@ -21,6 +21,8 @@ from image_worker.presets import Presets, parse_json
 from image_worker.presets import read as read_presets
 
 PREFIX = "WORKERPOOL_"
+_CREDENTIALS = re.compile(r"(?<=://).*(?=@)", re.DOTALL)
+"""What of an address is told to nobody, wherever a wrong character may have cut it."""
 CHILD_MEMORY = "CHILD_MEMORY_MEGABYTES"
 CHILD_RESIDENT = "CHILD_RSS_MEGABYTES"
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
@@ -257,7 +259,7 @@ class _Reader:
         try:
             return parse(value)
         except (ValueError, ConfigError) as error:
-            self.mistake(name, f"is {value!r}: {error}")
+            self.mistake(name, f"is {_CREDENTIALS.sub('***', value)!r}: {error}")
             return fallback
 
     def integer(self, name: str, default: int, *, least: int, most: int) -> int:
@@ -433,5 +435,8 @@ def _redis_url(value: str) -> str:
         raise ValueError("credentials belong in REDIS_USERNAME and REDIS_PASSWORD")
     if parts.scheme != "unix" and not parts.hostname:
         raise ValueError(f"the host is missing; write an address like {example}")
-    _ = parts.port  # raises ValueError when it is no port
+    try:
+        _ = parts.port
+    except ValueError:  # whose words quote it: it may be a piece of a password
+        raise ValueError(f"the port is none; write an address like {example}") from None
     return value
