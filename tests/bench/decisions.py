@@ -4,9 +4,10 @@ A simulation: no cluster, no clock; the operator's decision and its choice of po
 ones. Pods start in 2 s for everybody, and windows are 60 s, ours and tuned KEDA's (`--window`).
 Ours is shown twice: with one drain time for all traffic, and as advised, with a drain time for
 each kind of traffic: the fewest worker-hours that wait a tenth less than tuned KEDA does, chosen
-on other seeds than are shown (`--choose` does it again). Prints a table, and one JSON line last:
-our share of tuned KEDA's worker-hours and p95 waits, as geometric means over the traces, first as
-advised, then with one drain time, and one entry per trace.
+on other seeds than are shown (`--choose` does it again). Prints a table per trace, one with tuned
+KEDA at other targets than 10 jobs per pod, and one JSON line last: our share of tuned KEDA's
+worker-hours and p95 waits, as geometric means over the traces, first as advised, then with one
+drain time, and one entry per trace.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from workerpool_simulator.trace import GENERATORS, Trace
 DRAIN_SECONDS = 20
 POLICY = Policy(max_replicas=40, drain=timedelta(seconds=DRAIN_SECONDS))
 TARGET = 10
+SWEEP = (5, 10, 20, 40)
+"""Targets of tuned KEDA, in jobs per pod."""
 CHOSEN_ON = (1, 2)
 """Seeds of the traffic that the drain times were chosen on."""
 CHOSEN = {"steady": 200, "diurnal": 300, "bursts": 12, "giant": 300, "heavy-tail": 120}
@@ -90,9 +93,56 @@ def choose(generate: Callable[[int], Trace]) -> int:
     return DRAINS[0]
 
 
-def rival() -> Decider:
+def rival(policy: Policy = POLICY, target: float = TARGET) -> Decider:
     """Return tuned KEDA."""
-    return next(made for make in candidates(POLICY, TARGET) if (made := make()).name == RIVAL)
+    return next(made for make in candidates(policy, target) if (made := make()).name == RIVAL)
+
+
+@dataclass(slots=True)
+class Sweep:
+    """Tuned KEDA at each target of `SWEEP` beside ours with one drain time, trace by trace."""
+
+    policy: Policy
+    ours: dict[str, Outcome] = field(default_factory=dict)
+    theirs: dict[str, dict[int, Outcome]] = field(default_factory=dict)
+
+    def add(self, trace: Trace, ours: Outcome) -> None:
+        """Take a trace in."""
+        self.ours[trace.name] = ours
+        self.theirs[trace.name] = {
+            target: replay(trace, rival(self.policy, target)) for target in SWEEP
+        }
+
+    def as_good(self) -> list[str]:
+        """Return where tuned KEDA neither waits longer than ours nor takes more hours."""
+        return [
+            f"{name} at {target}"
+            for name, by_target in self.theirs.items()
+            for target, their in by_target.items()
+            if their.p95_wait <= self.ours[name].p95_wait
+            and their.worker_hours <= self.ours[name].worker_hours
+        ]
+
+    def table(self) -> str:
+        """Return the lines a person reads."""
+        lines = ["p95 wait / worker-hours (jobs killed): ours, and tuned KEDA by jobs per pod"]
+        lines.append(f"{'trace':<12}{'ours':>22}" + "".join(f"{t:>22}" for t in SWEEP))
+        for name, ours in self.ours.items():
+            cells = [ours, *self.theirs[name].values()]
+            lines.append(f"{name:<12}" + "".join(f"{_cell(outcome):>22}" for outcome in cells))
+        lines.append(f"as good as ours on both: {', '.join(self.as_good()) or 'none'}")
+        return "\n".join(lines)
+
+    def rows(self) -> dict[str, dict[int, dict[str, float]]]:
+        """Return what a program reads: trace → target → figure → value."""
+        return {
+            name: {target: rows([their])[RIVAL] for target, their in by_target.items()}
+            for name, by_target in self.theirs.items()
+        }
+
+
+def _cell(outcome: Outcome) -> str:
+    return f"{outcome.p95_wait:.2f} s / {outcome.worker_hours:.2f} ({outcome.killed_jobs})"
 
 
 def main() -> None:
@@ -111,7 +161,7 @@ def main() -> None:
             f"The drain times that are advised were chosen on this traffic: seeds {CHOSEN_ON}.\n"
         )
     policy = replace(POLICY, stabilization=timedelta(seconds=options.window))
-    advised, plain = Shares(), Shares()
+    advised, plain, sweep = Shares(), Shares(), Sweep(policy)
     traces = {}
     for name, generate in GENERATORS.items():
         trace, drain = generate(seed), CHOSEN[name]
@@ -120,6 +170,7 @@ def main() -> None:
         by_name = {outcome.policy: outcome for outcome in outcomes}
         plain.add(name, by_name[OURS], by_name[RIVAL])
         advised.add(name, by_name[ADVISED], by_name[RIVAL])
+        sweep.add(trace, by_name[OURS])
         print(table(trace, outcomes).rstrip())
         print(f"advised: drainSeconds {drain}\n")
         traces[name] = {
@@ -128,6 +179,7 @@ def main() -> None:
             "p95_wait_vs_keda_tuned": round(advised.waits[name], 3),
             **rows(outcomes),
         }
+    print(f"{sweep.table()}\n")
     result = {
         "benchmark": "decisions",
         "seed": seed,
@@ -135,6 +187,7 @@ def main() -> None:
         **advised.summary(),
         "with_one_drain_time": {"drain_seconds": DRAIN_SECONDS, **plain.summary()},
         "traces": traces,
+        "keda_tuned_by_target": {"as_good_on_both": sweep.as_good(), **sweep.rows()},
         "ran_on": f"simulation, Python {platform.python_version()}",
     }
     print(json.dumps(result))
