@@ -30,6 +30,8 @@ class Address:
     """Without credentials: fit to be shown."""
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
+    password_from: str | None = None
+    """Where the password was given, to be told when it is wrong."""
     ca_file: str | None = None
     """A file of PEM certificates to verify a rediss:// server with."""
     ca_pem: str | None = field(default=None, repr=False)
@@ -71,6 +73,7 @@ def parse(url: str, origin: str) -> Address:
         url=shown,
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
+        password_from=origin if parts.password else None,
     )
 
 
@@ -79,13 +82,17 @@ def completed(
     *,
     username: str | None = None,
     password: str | None = None,
+    password_from: str | None = None,
     ca_file: str | None = None,
     ca_pem: str | None = None,
 ) -> Address:
     """Add what the URL left open; credentials in a URL were written for that URL, and win."""
     if address.password is None:
         address = replace(
-            address, username=username or address.username, password=password or None
+            address,
+            username=username or address.username,
+            password=password or None,
+            password_from=password_from,
         )
     return replace(address, ca_file=ca_file or None, ca_pem=ca_pem or None)
 

@@ -7,6 +7,7 @@ bounded by kubectl's own --request-timeout and, should kubectl itself hang, by a
 import base64
 import binascii
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from workerpool_cli.pool import POOL_LABEL, RESOURCE, Pool, parse
 REQUEST_SECONDS = 20
 DEADLINE_SECONDS = 60
 """Longer than a request: a login plugin may have to open a browser."""
+_LOGGED = re.compile(r"[EWIF]\d{4} ")
 _UNREACHABLE = (
     "connection refused",
     "unable to connect to the server",
@@ -122,7 +124,7 @@ class Kubectl:
         except OSError as error:
             raise ClusterTrouble(missing(self.program, error)) from error
         if done.returncode != 0:
-            raise ClusterTrouble(self._explain(words, done.stderr.strip()))
+            raise ClusterTrouble(self._explain(words, _without_log(done.stderr)))
         return done.stdout
 
     def _explain(self, words: tuple[str, ...], said: str) -> str:
@@ -147,6 +149,12 @@ class Kubectl:
         if not names:
             return "it has none at all; look into another with -n, `kubectl get wp -A` lists them"
         return "there are " + ", ".join(sorted(name.partition("/")[2] for name in names))
+
+
+def _without_log(said: str) -> str:
+    """Leave out what kubectl's libraries log, `E1127 10:23:45.678901 …`; the error follows it."""
+    kept = [line for line in said.splitlines() if not _LOGGED.match(line)]
+    return "\n".join(kept).strip()
 
 
 def missing(program: str, error: OSError) -> str:

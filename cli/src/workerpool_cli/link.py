@@ -178,9 +178,6 @@ def _credentials(text: str, address: Address) -> str:
             "for an ACL user), or name the pool with --pool to take them from its Secret"
         )
     if "without any password configured" in text:
-        return "a password was sent, but it has none; unset WORKERPOOL_REDIS_PASSWORD"
+        return f"a password was sent, but it has none; take it out of {address.password_from}"
     who = f"the user {address.username!r}" if address.username else "the default user"
-    return (
-        f"wrong password for {who}; look at WORKERPOOL_REDIS_USERNAME and "
-        "WORKERPOOL_REDIS_PASSWORD, or at the pool's Secret"
-    )
+    return f"wrong password for {who}; it comes from {address.password_from}"

@@ -153,6 +153,7 @@ def _address(
             found,
             username=world.environ.get(f"{PREFIX}REDIS_USERNAME"),
             password=world.environ.get(f"{PREFIX}REDIS_PASSWORD"),
+            password_from=f"{PREFIX}REDIS_PASSWORD",
             ca_file=world.environ.get(f"{PREFIX}REDIS_CA_FILE"),
         )
     # Who gave a password with --redis-url need not be able to read Secrets.
@@ -163,5 +164,6 @@ def _address(
         found,
         username=entries.get("username"),
         password=entries.get("password"),
+        password_from=f"the Secret {pool.secret} of the namespace {pool.namespace}",
         ca_pem=entries.get("ca.crt"),
     )

@@ -59,10 +59,13 @@ def test_who_may_not_is_told_what_to_change(
 
 def test_a_password_that_nobody_wants_is_named(tool: Tool) -> None:
     tool.environ["WORKERPOOL_REDIS_PASSWORD"] = SECRET
-    done = tool.run("status")
-    assert done.returncode == 1
-    assert "wrong password" in done.stderr or "unset WORKERPOOL_REDIS_PASSWORD" in done.stderr
-    assert SECRET not in done.stderr
+    by_environ = tool.run("status")
+    with_password = f"redis://:{SECRET}@127.0.0.1:{tool.server.port}"
+    by_url = tool.run("status", "--redis-url", with_password)
+    for done, origin in ((by_environ, "WORKERPOOL_REDIS_PASSWORD"), (by_url, "--redis-url")):
+        assert done.returncode == 1
+        assert f"it has none; take it out of {origin}" in done.stderr
+        assert SECRET not in done.stderr
 
 
 def test_the_right_password_opens_by_url_environment_and_secret(

@@ -51,6 +51,18 @@ def test_what_kubectl_says_becomes_a_remedy(cluster: Cluster, said: str, remedy:
         Kubectl(cluster.program).pool("images")
 
 
+def test_what_kubectl_logs_does_not_bury_its_error(cluster: Cluster) -> None:
+    log = 'E1127 10:23:45.678901   12345 memcache.go:265] "Unhandled Error" err="..."\n'
+    refused = "The connection to the server 10.0.0.1:6443 was refused - is it right?"
+    cluster.set(errors={"get": log * 7 + refused})
+    with pytest.raises(ClusterTrouble) as caught:
+        Kubectl(cluster.program).pool("images")
+    assert str(caught.value).startswith(f"the cluster cannot be reached: {refused}; check")
+    cluster.set(errors={"get": log.strip()})
+    with pytest.raises(ClusterTrouble, match="it said nothing"):
+        Kubectl(cluster.program).pool("images")
+
+
 def test_without_kubectl_the_way_around_it_is_told() -> None:
     with pytest.raises(ClusterTrouble, match=r"/no/kubectl cannot be run.*--redis-url"):
         Kubectl("/no/kubectl").pool("images")
