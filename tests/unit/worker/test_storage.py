@@ -179,6 +179,77 @@ def test_leftovers_of_a_crash_can_be_told_by_their_name(
     assert left.name.endswith(storage.PARTIAL_SUFFIX)
 
 
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what is asked of the kernel, in order: what is fsynced, by its name, and the rest."""
+    noted: list[str] = []
+    fsync, replace, mkdir = os.fsync, os.replace, os.mkdir
+
+    def noted_fsync(file: int) -> None:
+        name = Path(f"/proc/self/fd/{file}").readlink().name
+        noted.append("fsync file" if name.endswith(storage.PARTIAL_SUFFIX) else f"fsync {name}")
+        fsync(file)
+
+    def noted_replace(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        noted.append("replace")
+        replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    def noted_mkdir(name: str, mode: int, *, dir_fd: int | None = None) -> None:
+        noted.append(f"mkdir {name}")
+        mkdir(name, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    monkeypatch.setattr(os, "mkdir", noted_mkdir)
+    return noted
+
+
+def test_a_file_is_on_disk_before_its_name_is_and_its_name_before_we_return(
+    root: Path, calls: list[str]
+) -> None:
+    (root / "a").mkdir()
+    calls.clear()
+    storage.write(root, P("a/b.jpg"), b"x")
+    assert calls[-3:] == ["fsync file", "replace", "fsync a"]
+
+
+def test_a_folder_that_is_made_is_on_disk_before_what_is_in_it(
+    root: Path, calls: list[str]
+) -> None:
+    storage.write(root, P("a/b/c.jpg"), b"x")
+    start = calls.index("mkdir a")
+    assert calls[start:] == [
+        "mkdir a",
+        "fsync root",
+        "mkdir b",
+        "fsync a",
+        "fsync file",
+        "replace",
+        "fsync b",
+    ]
+
+
+def test_a_folder_that_another_has_just_made_is_on_disk_too(
+    root: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = os.mkdir
+
+    def overtaken(name: str, mode: int, *, dir_fd: int | None = None) -> None:
+        mkdir(name, mode, dir_fd=dir_fd)
+        if name == "a":  # and whoever made it has yet to fsync
+            raise FileExistsError
+
+    monkeypatch.setattr(os, "mkdir", overtaken)
+    storage.write(root, P("a/b.jpg"), b"x")
+    assert calls[calls.index("mkdir a") :] == [
+        "mkdir a",
+        "fsync root",
+        "fsync file",
+        "replace",
+        "fsync a",
+    ]
+
+
 MINUTE = timedelta(minutes=1)
 
 

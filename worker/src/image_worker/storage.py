@@ -157,11 +157,9 @@ def _enter(folder: int, name: str, *, create: bool) -> int:
     except FileNotFoundError:
         if not create:
             raise
-    try:
+    with suppress(FileExistsError):  # another worker was faster, and may not have flushed it yet
         os.mkdir(name, 0o755, dir_fd=folder)
-        os.fsync(folder)
-    except FileExistsError:
-        pass  # another worker was faster
+    os.fsync(folder)
     return os.open(name, _FOLDER, dir_fd=folder)
 
 
