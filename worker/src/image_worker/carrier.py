@@ -25,7 +25,7 @@ from image_worker.errors import ConfigError, RejectedJob, TransientFailure
 from image_worker.keeper import START_SECONDS, Keeper
 from image_worker.places import Place
 from image_worker.presets import thumbnail
-from image_worker.service import die_with_parent, serve, take_seat
+from image_worker.service import die_with_parent, keep_secrets, serve, take_seat
 from image_worker.settings import ImageSettings
 from image_worker.web import Web, is_public
 
@@ -154,6 +154,7 @@ def decoder_environ(environ: Mapping[str, str], scratch: Path) -> dict[str, str]
 def main(allowed_address: Callable[[str], bool] = is_public) -> int:
     """Run until the supervisor hangs up."""
     die_with_parent()
+    keep_secrets()
     if not take_seat(sys.argv[1:]):
         return 2
     try:

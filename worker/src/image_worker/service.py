@@ -1,5 +1,6 @@
 """What every child of a supervisor does: sit where it is told, answer, and end with its parent.
 
+And what those do who have credentials: they keep them from children of the same user.
 It knows processes and frames; it must not know what is asked or answered.
 """
 
@@ -14,6 +15,7 @@ from image_worker import cores, terms, wire
 from image_worker.errors import RejectedJob
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 
 
 def serve(stream: wire.Stream, work: Callable[[bytes], wire.Outcome]) -> None:
@@ -42,6 +44,16 @@ def die_with_parent() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
         sys.exit(0)
+
+
+def keep_secrets() -> None:
+    """Have the kernel show nobody of our user what is in our environment and memory.
+
+    Children have another environment and the same user, and decode what strangers uploaded.  What
+    they run is theirs again: a new program begins without this.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) failed")
 
 
 def take_seat(arguments: Sequence[str]) -> bool:

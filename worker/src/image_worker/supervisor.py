@@ -21,6 +21,7 @@ from image_worker.link import Link, connect
 from image_worker.lossy import AtMostOnce
 from image_worker.queues import Queues, lane_of
 from image_worker.seating import Seating
+from image_worker.service import keep_secrets
 from image_worker.settings import CHILD_MEMORY, PREFIX, Delivery, Queue, Settings
 from image_worker.stop import Stop
 from image_worker.wear import Reason, Wear
@@ -89,6 +90,7 @@ class Supervisor:
         here, every thread and child inherits that, and only this loop receives them.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        keep_secrets()
         _tick(TICK_SECONDS)
         server = Server(self._settings.http_port, self._health, self._metrics)
         telemetry.log(
