@@ -132,7 +132,14 @@ def test_redirects_are_followed_to_what_is_allowed(server: WebServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "to", ["http://evil.test/photo", "http://localhost:{port}/photo", "file:///etc/passwd", "//a"]
+    "to",
+    [
+        "http://evil.test/photo",
+        "http://localhost:{port}/photo",
+        "file:///etc/passwd",
+        "//a",
+        "http://[::1/",
+    ],
 )
 def test_each_redirect_is_judged_as_the_first_address_was(server: WebServer, to: str) -> None:
     refused = refusal(server, server.url("/to/" + to.replace("{port}", str(server.port))))

@@ -88,7 +88,7 @@ class Web:
                     if answer.status not in REDIRECTS:
                         _save(answer, target, out, max_bytes)
                         return
-                    url = urljoin(url, answer.headers.get("Location", ""))
+                    url = _led_on(url, answer.headers.get("Location", ""))
                 if target.scheme == "https" and not url.startswith("https:"):
                     raise RejectedJob("AddressNotAllowed", f"{target.host} leads away from https")
         raise RejectedJob("AddressNotAllowed", f"more than {MAX_REDIRECTS} redirects")
@@ -227,6 +227,13 @@ def _save(answer: http.client.HTTPResponse, target: Target, out: BinaryIO, max_b
         raise RejectedJob("FileTooLarge", f"{max_bytes} bytes are the most")
     if wanted is not None and got < wanted:
         raise ConnectionError(f"it sent {got} of {wanted} bytes")
+
+
+def _led_on(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise _refused(f"it leads to what is no address: {error}") from error
 
 
 def _refused(what: str) -> RejectedJob:
