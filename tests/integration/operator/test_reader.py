@@ -395,7 +395,7 @@ async def test_a_connection_ends_though_a_frozen_redis_says_no_goodbye(
     with tls.stage.server.frozen():
         await channel.close()
         await asyncio.sleep(0)  # the loop closes a socket in its next turn
-        assert _sockets() == before
+        assert _sockets() <= before
 
 
 def _sockets() -> set[str]:
