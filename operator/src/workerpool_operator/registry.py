@@ -97,12 +97,9 @@ class Registry:
         self._listeners.append(listener)
 
     def announce(self, pool: Key) -> None:
-        """Have everybody look at a pool anew, though nothing new is known of it."""
-        self._changed(pool)
-
-    def _changed(self, key: Key) -> None:
+        """Have everybody look at a pool anew."""
         for listener in self._listeners:
-            listener(key)
+            listener(pool)
 
     @property
     def pools(self) -> Iterable[PoolRecord]:
@@ -132,7 +129,7 @@ class Registry:
             return
         self._pools[record.key] = record
         if old is None or (old.uid, old.generation) != (record.uid, record.generation):
-            self._changed(record.key)
+            self.announce(record.key)
 
     def drop_pool(self, key: Key, version: int) -> None:
         """Forget a pool that was deleted at `version`."""
@@ -142,7 +139,7 @@ class Registry:
         self._gone_pools[key] = version
         if old is not None:
             del self._pools[key]
-            self._changed(key)
+            self.announce(key)
 
     def put_deployment(self, record: DeploymentRecord, *, pool: Key | None = None) -> None:
         """Keep `record` unless it is no pool's, or something newer is known already.
@@ -159,7 +156,7 @@ class Registry:
             return
         self._deployments[pool] = record
         if record != old:
-            self._changed(pool)
+            self.announce(pool)
 
     def note_scale(self, pool: Key, replicas: int, version: int) -> None:
         """Take the answer to a scaling, ahead of the watch."""
@@ -179,7 +176,7 @@ class Registry:
         self._gone_deployments[pool] = version
         if old is not None:
             del self._deployments[pool]
-            self._changed(pool)
+            self.announce(pool)
 
     def _owner(self, deployment: Key) -> Key | None:
         """Return whose Deployment goes by that name; a pool that scales another's has none."""
@@ -192,13 +189,13 @@ class Registry:
     def miss_deployment(self, pool: Key) -> None:
         """Forget a Deployment that the API server says does not exist."""
         if self._deployments.pop(pool, None):
-            self._changed(pool)
+            self.announce(pool)
 
     def retain(self, pools: set[Key], deployments: set[Key]) -> None:
         """Forget whatever a full list did not contain: watches miss deletions."""
         for key in self._pools.keys() - pools:
             del self._pools[key]
-            self._changed(key)
+            self.announce(key)
         for record in list(self._deployments.values()):
             pool = self._owner(record.key)
             if record.key not in deployments and pool in self._deployments:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from support import late_supervisor, planned_supervisor
+from support import planned_supervisor
 from support.pictures import encoded, jpeg, picture
 from support.queue_state import QueueState
 from support.redis_server import RedisServer
@@ -271,7 +271,7 @@ def test_a_job_does_not_wait_for_a_child_that_is_being_replaced(
 ) -> None:
     gate = tmp_path / "gate"
     gate.touch()
-    late = (*late_supervisor.COMMAND, str(gate))
+    late = (*planned_supervisor.COMMAND, str(gate))
     with Supervisor(server.url, tmp_path, command=late, child_jobs="1") as supervisor:
         supervisor.await_ready()
         gate.unlink()

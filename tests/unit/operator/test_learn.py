@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from workerpool_operator.decide import RATE_KNOWN_AFTER
 from workerpool_operator.learn import (
     ARRIVALS_KEPT,
     BUCKET,
@@ -42,6 +43,10 @@ def test_the_arrival_rate_is_unknown_until_half_the_periods_have_passed() -> Non
     assert steady(4, int(enough)).pace(after(enough)).arrivals_per_second == pytest.approx(
         4, rel=0.1
     )
+
+
+def test_nobody_goes_before_the_rate_can_be_known() -> None:
+    assert RATE_KNOWN_AFTER == BUCKET * (BUCKETS // 2)
 
 
 def test_jobs_that_came_and_went_between_two_readings_are_counted() -> None:
