@@ -4,7 +4,7 @@ import pytest
 
 from image_worker.keys import keys_of
 from image_worker.leases import script
-from image_worker.link import Link, connect
+from image_worker.link import Call, Link, connect
 from image_worker.settings import RedisSettings
 from support.queue_state import LIST
 from support.redis_server import RedisServer
@@ -16,8 +16,8 @@ def link(server: RedisServer) -> Link:
 
 
 def run(link: Link, meanwhile: list[str]) -> object:
-    keys = keys_of(LIST).shared
-    return link.run(script("enlist"), keys, ("w", 1000), lambda: meanwhile.remove("to do"))
+    enlist = Call(script("enlist"), keys_of(LIST).shared, "w")
+    return link.run(enlist, (1000,), lambda: meanwhile.remove("to do"))
 
 
 def test_what_is_done_meanwhile_is_done_once_and_before_the_reply_is_read(link: Link) -> None:

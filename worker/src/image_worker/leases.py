@@ -15,7 +15,7 @@ from typing import Any
 from image_worker.errors import QueueUnavailable
 from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import Keys
-from image_worker.link import ANSWER_WITHIN, Link, Script, answered
+from image_worker.link import ANSWER_WITHIN, Call, Link, Script, answered
 from image_worker.resp import Word
 
 BLOCK_LONGEST = timedelta(seconds=2)
@@ -89,7 +89,8 @@ class Leases:
         self._link = link
         self._keys = keys
         self._shared = keys.shared
-        self._claimed = (*keys.shared, keys.landing, keys.results, keys.retired)
+        self._calls: dict[str, Call] = {}
+        """What is the same in each claim of a worker."""
         self._lease_ms = _ms(lease)
         # A blocked BLMOVE must end before the worker that sent it can be struck off.
         self._block_longest = min(BLOCK_LONGEST, lease / 2)
@@ -114,12 +115,8 @@ class Leases:
         """
         first = "retry" if retries_first else "new"
         acked, verdict, envelope, due_ms = self._link.run(
-            script("claim"),
-            (*self._claimed, self._keys.record(worker)),
-            (
-                *(worker, token, self._lease_ms, *finished, first, result, self._results_kept),
-                MAX_PAYLOAD_BYTES,
-            ),
+            self._calls.get(worker) or self._call_of(worker),
+            (token, *finished, first, result),
             meanwhile,
         )
         if verdict == b"job":
@@ -270,8 +267,17 @@ class Leases:
         """Drop the connection."""
         self._link.close()
 
+    def _call_of(self, worker: str) -> Call:
+        keys = self._keys
+        call = self._calls[worker] = Call(
+            script("claim"),
+            (*self._shared, keys.landing, keys.results, keys.retired, keys.record(worker)),
+            *(worker, self._lease_ms, self._results_kept, MAX_PAYLOAD_BYTES),
+        )
+        return call
+
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Word]) -> Any:  # noqa: ANN401
-        return self._link.run(script(name), (*self._shared, *keys), arguments)
+        return self._link.run(Call(script(name), (*self._shared, *keys)), arguments)
 
 
 def _lease(name: str, envelope: bytes) -> Lease:

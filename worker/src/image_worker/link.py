@@ -12,7 +12,6 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 
 import redis
@@ -42,6 +41,17 @@ class Script:
     sha: str
 
 
+class Call:
+    """A script, its keys, and those first arguments that are the same each time, packed once."""
+
+    __slots__ = ("packed", "script", "words")
+
+    def __init__(self, script: Script, keys: Sequence[str], *first: Word) -> None:
+        self.script = script
+        self.words: tuple[Word, ...] = (len(keys), *keys, *first)
+        self.packed = bulks(("EVALSHA", script.sha, *self.words))
+
+
 class Link:
     """Connects when first used, and again after any trouble."""
 
@@ -56,22 +66,23 @@ class Link:
 
     def run(
         self,
-        script: Script,
-        keys: Sequence[str],
-        arguments: Sequence[Word],
+        call: Call,
+        arguments: Sequence[Word] = (),
         meanwhile: Callable[[], None] = lambda: None,
     ) -> Any:  # noqa: ANN401
         """Run a script by its digest, or in full on a server that does not know it yet.
 
         `meanwhile` is done while Redis is at it.
         """
-        keys = tuple(keys)
-        count = 3 + len(keys) + len(arguments)
-        request = b"*%d\r\n%b%b" % (count, _head(script, keys), bulks(arguments))
+        request = b"*%d\r\n%b%b" % (
+            2 + len(call.words) + len(arguments),
+            call.packed,
+            bulks(arguments),
+        )
         try:
             (reply,) = self._exchange((request,), meanwhile)
         except Refused:  # NOSCRIPT
-            (reply,) = self.call(("EVAL", script.source, len(keys), *keys, *arguments))
+            (reply,) = self.call(("EVAL", call.script.source, *call.words, *arguments))
         return reply
 
     def call(self, *requests: Sequence[Word]) -> list[Any]:
@@ -289,12 +300,6 @@ def _options(settings: RedisSettings, name: str) -> dict[str, Any]:
     if settings.ca_file is not None:
         options["ssl_ca_certs"] = str(settings.ca_file)
     return options
-
-
-@lru_cache(maxsize=64)
-def _head(script: Script, keys: tuple[str, ...]) -> bytes:
-    """Pack what is the same in each call of a script by a worker."""
-    return bulks(("EVALSHA", script.sha, len(keys), *keys))
 
 
 ASKING = packed(("ASKING",))

@@ -1,11 +1,12 @@
 -- Acknowledge the last job, stay alive, and take the next one.
 -- KEYS 8 landing, 9 results, 10 retired, 11 record of the worker
--- ARGV worker, token, lease_ms, finished lease or '', its busy_ms, 'retry' or 'new': which first,
---   what came of the finished job or '', how many results are kept, the most bytes of a job
+-- ARGV worker, lease_ms, how many results are kept, the most bytes of a job: the same each time;
+--   token, finished lease or '', its busy_ms, 'retry' or 'new': which first, what came of the
+--   finished job or ''
 -- Reply {acked, 'job', envelope, 0} | {acked, 'none', '', ms until a retry is due or -1}
 --     | {acked, 'spent', '', 0}: this token's job was lost to others; come with a fresh one
 --     | {acked, 'retired', '', ms until that ends at the latest}: the pod is about to go
-local worker, token, lease_ms, finished, busy_ms, first, result, kept, most = unpack(ARGV)
+local worker, lease_ms, kept, most, token, finished, busy_ms, first, result = unpack(ARGV)
 local landing = KEYS[8]
 local now = now_ms()
 local acked = ack(finished, busy_ms, KEYS[9], result, kept)
