@@ -4,7 +4,6 @@ It knows formats and counters; it must not know Redis, images, or when anything 
 clocks are handed in.  Decoding children never come here.
 """
 
-import contextlib
 import json
 import logging
 import sys
@@ -13,7 +12,7 @@ import traceback
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import BinaryIO, Final
 
@@ -33,13 +32,19 @@ def json_line(seconds: float, level: int, message: str, facts: Mapping[str, obje
 
     Pieced together by hand: an encoder made anew for each line costs more than the rest of it.
     """
-    words = [f', "{name}": {_json(value)}' for name, value in facts.items()]
     whole = int(seconds)
-    return (
-        f'{{"time": "{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}+00:00", '
-        f'"level": "{logging.getLevelName(level).lower()}", '
-        f'"message": {_quoted(message)}{"".join(words)}}}'
-    )
+    parts = [
+        f'{{"time": "{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}+00:00", ',
+        f'"level": "{_level(level)}", "message": {_quoted(message)}',
+    ]
+    for name, value in facts.items():
+        if type(value) is str:
+            parts.append(f', "{name}": {_quoted(value)}')
+        elif type(value) is int:
+            parts.append(f', "{name}": {value}')
+        else:
+            parts.append(f', "{name}": {_encode(value)}')
+    return "".join(parts) + "}"
 
 
 @lru_cache(maxsize=1)
@@ -47,10 +52,9 @@ def _to_the_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
-def _json(value: object) -> str:
-    if type(value) is int:
-        return str(value)
-    return _quoted(value) if isinstance(value, str) else _encode(value)
+@cache
+def _level(level: int) -> str:
+    return logging.getLevelName(level).lower()
 
 
 def text_line(seconds: float, level: int, message: str, facts: Mapping[str, object]) -> str:
@@ -88,10 +92,12 @@ class Log:
         if level < self._least:
             return
         line = self._line(self._wall_clock(), level, message, facts) + "\n"
-        # A log that cannot be written must not stop the work.
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            self._out.write(line.encode(errors="backslashreplace"))
-            self._out.flush()
+        try:
+            with self._lock:
+                self._out.write(line.encode(errors="backslashreplace"))
+                self._out.flush()
+        except (OSError, ValueError):
+            return  # a log that cannot be written must not stop the work
 
     def exception(self, message: str) -> None:
         """Log the exception that is being handled, which nobody foresaw."""
