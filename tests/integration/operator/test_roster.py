@@ -176,7 +176,7 @@ async def test_the_documented_rights_are_enough_and_without_them_it_is_said(
 @pytest.fixture
 def both(stage: RedisStage) -> Iterator[Queues]:
     """What a worker of two queues speaks to."""
-    made = Queues([(leases_of(stage, queue), 1) for queue in BOTH])
+    made = Queues([(leases_of(stage, queue), 1) for queue in BOTH], clock=time.monotonic)
     yield made
     made.close()
 

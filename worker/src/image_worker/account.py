@@ -16,6 +16,7 @@ SET_ASIDE = {
     "early": "it asks for a later time, and waits for that",
     "twin": "another job with its id is being done; it waits for what comes of that",
     "duplicate": "a job with its id was done; it is forgotten",
+    "away": "its queue does not answer; it is handed back when it does",
     "lost": "others took it over before it was begun",
 }
 

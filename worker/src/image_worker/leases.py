@@ -15,7 +15,7 @@ from typing import Any
 from image_worker.errors import QueueUnavailable
 from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import Keys
-from image_worker.link import ANSWER_WITHIN, Call, Link, Script, answered
+from image_worker.link import Call, Link, Script, answered
 from image_worker.resp import Word
 
 BLOCK_LONGEST = timedelta(seconds=2)
@@ -95,6 +95,11 @@ class Leases:
         # A blocked BLMOVE must end before the worker that sent it can be struck off.
         self._block_longest = min(BLOCK_LONGEST, lease / 2)
 
+    @property
+    def queue(self) -> str:
+        """The list whose jobs these are."""
+        return self._keys.list
+
     def claim(
         self,
         worker: str,
@@ -148,9 +153,8 @@ class Leases:
         return self._link.end()
 
     @staticmethod
-    def answered(waiting: Sequence["Leases"]) -> list["Leases"]:
+    def answered(waiting: Sequence["Leases"], longest: timedelta) -> list["Leases"]:
         """Wait until some of these waits are over; none, if Redis keeps silent about all."""
-        longest = BLOCK_LONGEST + ANSWER_WITHIN / 2
         links = answered([leases._link for leases in waiting], longest)  # noqa: SLF001  our own
         return [leases for leases in waiting if leases._link in links]  # noqa: SLF001
 

@@ -6,7 +6,7 @@ Redis trouble leaves here as QueueUnavailable with the connection dropped, so th
 starts afresh (after a failover, even with another server).  It knows nothing of the protocol.
 """
 
-import select
+import selectors
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -255,7 +255,10 @@ class _Line:
 
 def answered(links: Sequence[Link], longest: timedelta) -> list[Link]:
     """Wait until something arrives on some of these connections, and return them."""
-    return select.select(links, (), (), longest.total_seconds())[0]
+    with selectors.PollSelector() as selector:  # no `select`, which ends at file number 1023
+        for link in links:
+            selector.register(link.fileno(), selectors.EVENT_READ, link)
+        return [key.data for key, _ in selector.select(longest.total_seconds())]
 
 
 def connect(settings: RedisSettings, name: str) -> Link:

@@ -207,7 +207,8 @@ class Supervisor:
         queues = self._settings.queues
         if len(queues) == 1:
             return self._one("worker", queues[0])
-        return Queues([(self._leases("worker", queue), queue.weight) for queue in queues])
+        lanes = [(self._leases("worker", queue), queue.weight) for queue in queues]
+        return Queues(lanes, clock=self._clock)
 
     def _one(self, who: str, queue: Queue) -> Leases | AtMostOnce:
         if self._settings.delivery is Delivery.AT_MOST_ONCE:

@@ -95,6 +95,12 @@ class Worker:
         """
         return self._leases.unanswered(self.id) if isinstance(self._leases, Queues) else []
 
+    @property
+    def _owing(self) -> bool:
+        """Whether Redis is still to be told of a job that was done."""
+        kept = isinstance(self._leases, Queues) and self._leases.owing
+        return kept or self._finished != NOTHING_FINISHED
+
     def settle(self, cpu: int | None, cpus: frozenset[int]) -> bool:
         """Have the child run on `cpu`, or on any of `cpus`; returns whether it ran elsewhere."""
         self.child.cpu = cpu
@@ -337,7 +343,7 @@ class Worker:
                 acked = self._leases.leave(self.id, self._finished, self._result)
             except QueueUnavailable as error:
                 self._claim_unanswered = True
-                if self._finished == NOTHING_FINISHED or self._stop.hurried.is_set():
+                if not self._owing or self._stop.hurried.is_set():
                     telemetry.log(
                         logging.WARNING,
                         "left without a goodbye; others will notice when the lease ends",
