@@ -118,6 +118,15 @@ class RedisServer(Context):
         finally:
             process.send_signal(signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def killed(self) -> Iterator[None]:
+        """Be without the process: connections end and nobody listens."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
     def _start_on_a_free_port(self) -> None:
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self.port = free_port()

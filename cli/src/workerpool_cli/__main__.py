@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import NoReturn
 from workerpool_cli.arguments import Parser
 from workerpool_cli.commands import dead, drain, push, simulate, status
 from workerpool_cli.console import Console
-from workerpool_cli.errors import CliError, Exit
+from workerpool_cli.errors import CliError, Exit, TimeIsUp
 from workerpool_cli.session import World
 
 DESCRIPTION = """\
@@ -38,6 +38,10 @@ examples:
 your kubectl), by --redis-url, or by WORKERPOOL_REDIS_URL."""
 
 
+LEAST_SECONDS = 1e-6
+"""To the kernel, none means for ever."""
+
+
 class Terminated(BaseException):
     """SIGTERM or SIGHUP: leave by the same doors as for Ctrl-C, so that no child stays."""
 
@@ -50,7 +54,7 @@ def main(words: Sequence[str], world: World, program: str = "workerpool") -> int
             return simulate.run(words[1:], program)
         options = parser.parse_args(words)
         done: Exit = options.run(options, world)
-    except CliError as error:
+    except (CliError, TimeIsUp) as error:
         world.console.note(f"{program}: {error}")
         return error.exit
     except KeyboardInterrupt:
@@ -77,6 +81,7 @@ def run() -> NoReturn:
         console=Console(sys.stdout, sys.stderr, os.environ, time.monotonic),
         clock=time.monotonic,
         pause=time.sleep,
+        within=_within,
     )
     is_plugin = Path(sys.argv[0]).name.startswith("kubectl-")
     program = "kubectl workerpool" if is_plugin else "workerpool"
@@ -105,6 +110,24 @@ def _version() -> str:
         return version("workerpool")
     except PackageNotFoundError:
         return "(not installed)"
+
+
+@contextlib.contextmanager
+def _within(seconds: float | None) -> Iterator[None]:
+    """Have the kernel interrupt us: Redis, names and kubectl are waited for in so many places."""
+    if seconds is None:
+        yield
+        return
+
+    def ring(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise TimeIsUp(seconds)
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds or LEAST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -4,11 +4,13 @@
     ├── UsageError       the command line is wrong: nothing was touched      exit 2
     ├── RedisTrouble     Redis is away, refuses us, or holds something else
     └── ClusterTrouble   kubectl is missing, or did not do what was asked
+    TimeIsUp             --timeout passed; of no tree, as nothing may take it for a trouble
 
 Every message says what was wrong and what to do, and none holds a secret.
 """
 
 from enum import IntEnum
+from typing import Self
 
 
 class Exit(IntEnum):
@@ -50,3 +52,20 @@ class RedisTrouble(CliError):
 
 class ClusterTrouble(CliError):
     """The cluster did not answer as needed."""
+
+
+class TimeIsUp(BaseException):
+    """The seconds that a command was given are over, whatever it was in the middle of."""
+
+    exit = Exit.TIME_UP
+
+    def __init__(self, seconds: float, *words: str) -> None:
+        self.seconds = seconds
+        self.words = tuple(filter(None, words))
+        """What is left, and what was in the way: who knows more puts it in front."""
+        told = "; ".join(self.words)
+        super().__init__(f"not done within {seconds:g} s{told and f': {told}'}")
+
+    def telling(self, words: str) -> Self:
+        """Return it with more to say."""
+        return type(self)(self.seconds, words, *self.words)

@@ -19,7 +19,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
 from workerpool_cli.address import Address
-from workerpool_cli.errors import RedisTrouble
+from workerpool_cli.errors import RedisTrouble, TimeIsUp
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
@@ -77,6 +77,8 @@ class Link:
         except (redis.RedisError, OSError) as error:
             self._client.connection_pool.disconnect()
             raise _trouble(error, self._address) from error
+        except TimeIsUp as up:
+            raise up.telling(f"{self._address.url} had not answered by then") from up
 
 
 class _VerifiedTunnel(SSLConnection):

@@ -29,6 +29,8 @@ class Sighting:
     dead: int
     done: int
     """Seen nowhere: done, or dropped from the dead letters by somebody."""
+    left: Counter[bytes]
+    """Those that somebody will still work on."""
     is_over: bool
 
     @property
@@ -46,6 +48,8 @@ class Lookout:
         self._total = pushed.total()
         self._since_ms = since_ms
         self._empty_looks = 0
+        self.last = Sighting(self._total, 0, 0, 0, 0, left=pushed, is_over=False)
+        """What is known."""
 
     def look(self) -> Sighting:
         """Look once; costs one reading of the list."""
@@ -61,14 +65,16 @@ class Lookout:
         in_flight_count = min(in_flight.total(), unfinished)
         retrying_count = min(retrying.total(), unfinished - in_flight_count)
         dead_count = min(dead.total(), self._total - unfinished)
-        return Sighting(
+        self.last = Sighting(
             waiting=unfinished - in_flight_count - retrying_count,
             in_flight=in_flight_count,
             retrying=retrying_count,
             dead=dead_count,
             done=self._total - unfinished - dead_count,
+            left=found,
             is_over=self._empty_looks >= LOOKS_TO_BELIEVE,
         )
+        return self.last
 
     def _ours(self, jobs: Iterable[bytes]) -> Counter[bytes]:
         return Counter(job for job in jobs if job in self._pushed)

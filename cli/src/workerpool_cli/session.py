@@ -6,7 +6,7 @@ environment; --redis-url may also replace only the address of a pool's Redis.
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TextIO
 
@@ -34,6 +34,8 @@ class World:
     console: Console
     clock: Callable[[], float]
     pause: Callable[[float], None]
+    within: Callable[[float | None], AbstractContextManager[None]]
+    """Raises TimeIsUp in the middle of what takes longer, however it waits."""
 
     @property
     def can_ask(self) -> bool:

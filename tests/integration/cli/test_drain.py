@@ -104,7 +104,7 @@ def test_a_pod_that_does_not_end_is_waited_for_and_named(
     queue.push([b"{}"])
     leases.claim("worker", "worker-1")
     place(pooled, cluster, pods=["stuck"])
-    done = pooled.run("drain", "images", "--timeout", "2s")
+    done = pooled.run("drain", "images", "--timeout", "6s")
     assert done.returncode == 4
     assert "1 pod left, 1 job in flight" in done.stderr
 

@@ -1,7 +1,11 @@
 import json
+import re
 import signal
+import subprocess
 import threading
-from contextlib import ExitStack
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,9 @@ from support.photos import Photo
 from support.redis_server import RedisServer
 from support.waiting import eventually
 from workerpool_cli.queues import Queue
+
+LATE_SECONDS = 4.0
+"""To start and end a process of Python on a busy machine; less than Redis is given to answer."""
 
 
 def photos(workers: Workers, number: int) -> None:
@@ -141,6 +148,53 @@ def test_a_wait_survives_a_restart_of_redis() -> None:
             assert client.lpop(tool.name) == b'{"filename": "a.jpg"}'
         out, said = process.communicate(timeout=30)
     assert (process.returncode, out.splitlines()[-1]) == (0, "1 job done, 0 dead"), said
+
+
+@pytest.mark.parametrize(
+    ("away", "said"),
+    [
+        (RedisServer.frozen, "had not answered by then"),
+        (RedisServer.killed, "cannot be reached"),
+    ],
+)
+def test_a_redis_that_goes_away_does_not_prolong_the_wait(
+    away: Callable[[RedisServer], AbstractContextManager[None]], said: str
+) -> None:
+    with RedisServer() as server, ExitStack() as started:
+        tool = Tool(server, "queue:away", started=started)
+        process = tool.start("push", "--names", "a.jpg", "b.jpg", "--wait", "--timeout", "4s")
+        assert process.stdout is not None
+        assert "2 jobs pushed" in process.stdout.readline()
+        began = time.monotonic()
+        with away(server):
+            _, errors = process.communicate(timeout=30)
+            took = time.monotonic() - began
+    assert process.returncode == 4, errors
+    assert took < 4 + LATE_SECONDS
+    assert re.search(r"not done within 4 s: 0 done, 2 waiting.*, as seen \d\.\d s ago", errors)
+    assert '({"filename": "a.jpg"}, {"filename": "b.jpg"})' in errors
+    assert said in errors
+    assert "Traceback" not in errors
+
+
+def test_a_redis_that_was_never_there_is_given_no_more_than_the_time() -> None:
+    with RedisServer() as server, server.frozen():
+        began = time.monotonic()
+        done = Tool(server, "queue:away").run("push", "--names", "a", "--wait", "--timeout", "1s")
+        took = time.monotonic() - began
+    assert done.returncode == 4
+    assert took < 1 + LATE_SECONDS
+    assert "not done within 1 s: nothing was pushed; redis://127.0.0.1" in done.stderr
+
+
+def test_time_that_is_up_in_the_middle_of_the_input_tells_how_far_it_came(tool: Tool) -> None:
+    process = tool.start("push", "-", "--wait", "--timeout", "2s", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("a.jpg\n" * 600)
+    process.stdin.flush()
+    assert process.wait(30) == 4
+    assert process.stderr is not None
+    assert "500 jobs pushed before it stopped\n" in process.stderr.read()
 
 
 def test_a_full_redis_refuses_and_nothing_is_in_doubt() -> None:

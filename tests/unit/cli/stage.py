@@ -1,6 +1,7 @@
 """A world without a process: streams in memory, a clock that only pauses move, a fake kubectl."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -34,13 +35,17 @@ class Stage:
 
     def world(self) -> World:
         console = Console(self.out, self.err, self.environ, self.clock)
-        return World(self.environ, self.stdin, console, self.clock, self.pause)
+        return World(self.environ, self.stdin, console, self.clock, self.pause, self.within)
 
     def clock(self) -> float:
         return self.now
 
     def pause(self, seconds: float) -> None:
         self.now += seconds
+
+    def within(self, _seconds: float | None) -> nullcontext[None]:
+        """Nothing here ever waits in earnest."""
+        return nullcontext()
 
     def run(self, *words: str) -> int:
         return main(words, self.world())

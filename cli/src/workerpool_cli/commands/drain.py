@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from workerpool_cli import arguments
-from workerpool_cli.errors import CliError, ClusterTrouble, Exit
+from workerpool_cli.errors import CliError, ClusterTrouble, Exit, TimeIsUp
 from workerpool_cli.model import Snapshot
 from workerpool_cli.patience import patiently
 from workerpool_cli.pool import Pool
@@ -99,13 +99,28 @@ def run(options: argparse.Namespace, world: World) -> Exit:
         if pool is None:
             raise AssertionError("POOL is required")
         session.queue.check()
-        drain = _Drain(session, pool, options, world)
-        if options.finish and not drain.finish():
-            return Exit.TIME_UP
-        drain.pause()
-        if not session.kubectl.scale_to_zero(pool):
-            world.console.note(f"the operator has made no Deployment {pool.deployment}")
-        return drain.await_quiet()
+        drain = _Drain(session, pool, world)
+        seconds = _seconds(options, pool)
+        consequence = "nothing was changed"
+        try:
+            with world.within(seconds):
+                if options.finish:
+                    drain.finish()
+                consequence = "what was begun goes on; run it again to wait on"
+                drain.pause()
+                if not session.kubectl.scale_to_zero(pool):
+                    world.console.note(f"the operator has made no Deployment {pool.deployment}")
+                drain.await_quiet()
+        except TimeIsUp as up:
+            raise up.telling(f"{drain.words}; {consequence}") from up
+    return Exit.OK
+
+
+def _seconds(options: argparse.Namespace, pool: Pool) -> float | None:
+    if options.timeout is not None:
+        seconds: float = options.timeout.total_seconds()
+        return seconds
+    return None if options.finish else pool.job_timeout_seconds + GRACE_SECONDS
 
 
 def resume(options: argparse.Namespace, world: World) -> Exit:
@@ -121,44 +136,36 @@ def resume(options: argparse.Namespace, world: World) -> Exit:
 
 
 class _Drain:
-    """The steps, and the one deadline they share."""
+    """The steps."""
 
-    def __init__(
-        self, session: Session, pool: Pool, options: argparse.Namespace, world: World
-    ) -> None:
+    def __init__(self, session: Session, pool: Pool, world: World) -> None:
         self._session = session
         self._pool = pool
         self._world = world
-        seconds: float | None = None
-        if options.timeout is not None:
-            seconds = options.timeout.total_seconds()
-        elif not options.finish:
-            seconds = pool.job_timeout_seconds + GRACE_SECONDS
-        self._seconds = seconds
-        self._deadline = None if seconds is None else world.clock() + seconds
+        self.words = "looking at the queue"
+        """Where it is."""
 
-    def finish(self) -> bool:
-        """Wait until the queue is empty; returns whether it came to that."""
+    def finish(self) -> None:
+        """Wait until the queue is empty."""
         while True:
             snapshot = self._ask(self._session.queue.snapshot)
             if not snapshot.unfinished:
-                return True
+                return
             if self._pool.paused and not snapshot.live_workers:
                 raise CliError(
                     f"{count(snapshot.unfinished, 'job')} are left and the pool is paused without "
                     f"a worker: `workerpool resume {self._pool.name}` first, or leave --finish out"
                 )
-            words = (
+            self._go_on(
                 f"finishing: {snapshot.waiting:,} waiting, "
                 f"{snapshot.due + snapshot.scheduled:,} to be retried, "
                 f"{len(snapshot.in_flight):,} in flight"
             )
-            if not self._go_on(words, "nothing was changed"):
-                return False
 
     def pause(self) -> None:
         """Keep the operator from starting pods, and see that it knows."""
         kubectl, pool = self._session.kubectl, self._pool
+        self.words = "pausing the pool"
         patched = kubectl.set_paused(pool, paused=True)
         began = self._world.clock()
         while kubectl.pool(pool.name).observed_generation < patched.generation:
@@ -168,23 +175,20 @@ class _Drain:
                     f"{OBSERVED_SECONDS:.0f} s: does it run? Its workers were left alone; run "
                     f"this again, or undo it with `workerpool resume {pool.name}`"
                 )
-            self._world.console.progress("paused; waiting until the operator has seen it")
-            self._world.pause(LOOK_SECONDS)
+            self._go_on("paused; waiting until the operator has seen it")
 
-    def await_quiet(self) -> Exit:
+    def await_quiet(self) -> None:
         """Wait until nobody works any more."""
+        self.words = "looking whether its pods are gone"
         while True:
             scene = self._ask(self._look)
             if scene.is_quiet:
                 break
-            words = (
+            self._go_on(
                 f"draining: {count(len(scene.pods), 'pod')} left, "
                 f"{count(scene.snapshot.live_leases, 'job')} in flight"
             )
-            if not self._go_on(words, "what was begun goes on; run it again to wait on"):
-                return Exit.TIME_UP
         self._report(scene.snapshot)
-        return Exit.OK
 
     def _look(self) -> Scene:
         # Pods first: a pod that is gone by then took its leases along, or left them behind.
@@ -209,11 +213,8 @@ class _Drain:
     def _ask(self, look: Callable[[], T]) -> T:
         return patiently(look, self._world.console, self._world.clock, self._world.pause)
 
-    def _go_on(self, words: str, consequence: str) -> bool:
-        """Show where it is, and wait a little; False when time is up."""
-        if self._deadline is not None and self._world.clock() > self._deadline:
-            self._world.console.note(f"not within {self._seconds:g} s: {words}; {consequence}")
-            return False
+    def _go_on(self, words: str) -> None:
+        """Show where it is, and wait a little."""
+        self.words = words
         self._world.console.progress(words)
         self._world.pause(LOOK_SECONDS)
-        return True

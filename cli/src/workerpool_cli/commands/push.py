@@ -4,21 +4,25 @@ import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from workerpool_cli import arguments, jobs
-from workerpool_cli.errors import Exit, RedisTrouble, UsageError
+from workerpool_cli.errors import Exit, RedisTrouble, TimeIsUp, UsageError
 from workerpool_cli.lookout import Lookout, Sighting
 from workerpool_cli.patience import patiently
 from workerpool_cli.queues import Queue
 from workerpool_cli.session import World, opened
-from workerpool_cli.words import count, duration
+from workerpool_cli.words import count, duration, printable
 
 BATCH_JOBS = 500
 BATCH_BYTES = 1 << 20
 LEAST_PAUSE_SECONDS = 0.25
 PAUSE_PER_LOOK = 10
 """Times as long as a look took: watching must not become work for Redis."""
+NAMED = 3
+"""Unfinished jobs that are named; a number says the rest."""
+NAMED_WIDTH = 60
 
 DESCRIPTION = """\
 Push jobs onto a queue.
@@ -80,7 +84,7 @@ def add(commands: arguments.Subparsers) -> None:
         "--timeout",
         type=arguments.parsed(duration),
         metavar="TIME",
-        help="with --wait: how long at most, like 90s or 2h (default: for ever)",
+        help="with --wait: how long in all, the pushing too, like 90s or 2h (default: for ever)",
     )
     arguments.add_queue(parser, pool_is_positional=False)
     parser.set_defaults(run=run)
@@ -106,15 +110,20 @@ def run(options: argparse.Namespace, world: World) -> Exit:
         # Every mistake in the names is found before the first job is pushed.
         made = list(made)
         total = len(made)
-    with opened(options, world) as session:
-        session.queue.check()
-        since_ms = session.queue.now_ms()
-        pushed: Counter[bytes] = Counter()
-        _push(made, total, pushed if options.wait else None, session.queue, world)
-        if not options.wait or not pushed:
-            return Exit.OK
-        seconds = options.timeout.total_seconds() if options.timeout is not None else None
-        return _wait(Lookout(session.queue, pushed, since_ms), session.queue, seconds, world)
+    seconds = options.timeout.total_seconds() if options.timeout is not None else None
+    untold = "nothing was pushed"
+    try:
+        with world.within(seconds), opened(options, world) as session:
+            session.queue.check()
+            since_ms = session.queue.now_ms()
+            pushed: Counter[bytes] = Counter()
+            untold = ""
+            _push(made, total, pushed if options.wait else None, session.queue, world)
+            if not options.wait or not pushed:
+                return Exit.OK
+            return _wait(Lookout(session.queue, pushed, since_ms), session.queue, world)
+    except TimeIsUp as up:
+        raise up.telling(untold) from up
 
 
 def _push(
@@ -165,24 +174,27 @@ def batches(made: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
         yield tuple(batch)
 
 
-def _wait(lookout: Lookout, queue: Queue, seconds: float | None, world: World) -> Exit:
-    """Watch the jobs until they ended or time is up."""
-    began = world.clock()
+def _wait(lookout: Lookout, queue: Queue, world: World) -> Exit:
+    """Watch the jobs until they ended; whatever comes between says which did not."""
     ask = partial(patiently, console=world.console, clock=world.clock, pause=world.pause)
-    while True:
-        started = world.clock()
-        sighting = ask(lookout.look)
-        if sighting.is_over:
-            return _report(sighting, queue, world)
-        workers = ask(queue.snapshot).live_workers
-        words = _words(sighting, workers)
-        world.console.progress(words, sighting.ended, sighting.ended + _left(sighting))
-        now = world.clock()
-        if seconds is not None and now - began > seconds:
-            world.console.note(f"not done within {seconds:g} s: {words}")
-            return Exit.TIME_UP
-        rest = max(LEAST_PAUSE_SECONDS, PAUSE_PER_LOOK * (now - started))
-        world.pause(rest if seconds is None else min(rest, began + seconds - now + 0.01))
+    seen_at, workers = world.clock(), None
+    try:
+        while True:
+            started = world.clock()
+            sighting = ask(lookout.look)
+            if sighting.is_over:
+                return _report(sighting, queue, world)
+            seen_at = world.clock()
+            workers = ask(queue.snapshot).live_workers
+            words = _words(sighting, workers)
+            world.console.progress(words, sighting.ended, sighting.ended + _left(sighting))
+            took = world.clock() - started
+            world.pause(max(LEAST_PAUSE_SECONDS, PAUSE_PER_LOOK * took))
+    except TimeIsUp as up:
+        raise up.telling(_unfinished(lookout.last, workers, world.clock() - seen_at)) from up
+    except RedisTrouble:
+        world.console.note(_unfinished(lookout.last, workers, world.clock() - seen_at))
+        raise
 
 
 def _report(sighting: Sighting, queue: Queue, world: World) -> Exit:
@@ -197,7 +209,15 @@ def _left(sighting: Sighting) -> int:
     return sighting.waiting + sighting.in_flight + sighting.retrying
 
 
-def _words(sighting: Sighting, workers: int) -> str:
+def _unfinished(sighting: Sighting, workers: int | None, seconds: float) -> str:
+    """Say what was left when Redis was last heard."""
+    some = ", ".join(printable(job, NAMED_WIDTH) for job in islice(sighting.left, NAMED))
+    more = ", …" if len(sighting.left) > NAMED else ""
+    named = f" ({some}{more})" if some else ""
+    return f"{_words(sighting, workers)}, as seen {seconds:.1f} s ago{named}"
+
+
+def _words(sighting: Sighting, workers: int | None) -> str:
     counts = (
         (sighting.dead, "dead"),
         (sighting.in_flight, "in flight"),
@@ -205,4 +225,4 @@ def _words(sighting: Sighting, workers: int) -> str:
         (sighting.waiting, "waiting"),
     )
     words = [f"{sighting.done:,} done", *(f"{n:,} {what}" for n, what in counts if n)]
-    return ", ".join(words) + ("" if workers else "; no worker runs")
+    return ", ".join(words) + ("; no worker runs" if workers == 0 else "")
