@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 SCRATCH_PREFIX = "image-worker-scratch-"
+FRESH_PREFIX = ".image-worker-fresh-"
 PHOTO = "photo"
 TO_FETCH = 0.75
 """Of a job's time: what comes later could not be decoded in the rest, and we would be killed."""
@@ -132,8 +133,10 @@ def scratch_folder(base: Path) -> Path:
                 shutil.rmtree(left, ignore_errors=True)
             finally:
                 os.close(folder)
-    own = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=base))
-    fcntl.flock(os.open(own, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)  # as long as we live
+    # Others may be looking just now: it gets the name they look for when it is locked.
+    fresh = Path(tempfile.mkdtemp(prefix=FRESH_PREFIX, dir=base))
+    fcntl.flock(os.open(fresh, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)  # as long as we live
+    own = fresh.rename(base / f"{SCRATCH_PREFIX}{fresh.name.removeprefix(FRESH_PREFIX)}")
     _empty(own)
     return own
 
