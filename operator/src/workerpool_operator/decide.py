@@ -169,8 +169,8 @@ def _outlast_loss(step: Step, observation: Observation, policy: Policy) -> Step:
     loss = observation.loss
     if loss is None or observation.at - loss.at >= LOSS_HOLD:
         return step
-    jobs = "1 job" if loss.jobs == 1 else f"{loss.jobs} jobs"
-    words = f", but Redis lost {jobs}, so nobody goes for {round(LOSS_HOLD.total_seconds())} s"
+    seconds = round(LOSS_HOLD.total_seconds())
+    words = f", but Redis lost {loss.words}, so nobody goes for {seconds} s"
     replicas = observation.replicas
     return _keep(step, replicas, Reason.DATA_LOST, words, replicas, policy)
 

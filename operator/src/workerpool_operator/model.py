@@ -178,9 +178,16 @@ class Loss:
     """Redis came back without the jobs it had."""
 
     at: datetime
-    """When that was seen."""
-    jobs: int
-    """How many were known before and are not there any more."""
+    """When that was seen; of one that a predecessor saw, when that was read."""
+    jobs: int | None
+    """How many were known before and are not there any more, if that is known."""
+
+    @property
+    def words(self) -> str:
+        """What is missing."""
+        if self.jobs is None:
+            return "jobs"
+        return "1 job" if self.jobs == 1 else f"{self.jobs} jobs"
 
 
 @dataclass(frozen=True, slots=True)

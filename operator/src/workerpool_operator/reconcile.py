@@ -18,12 +18,12 @@ from workerpool_operator.errors import ApplyFailed, NotFound, NotLeading, Unread
 from workerpool_operator.evidence import Survey
 from workerpool_operator.instruments import Instruments
 from workerpool_operator.inventory import Inventory, Stocktaking
-from workerpool_operator.learn import learn
+from workerpool_operator.learn import Learnt, learn
 from workerpool_operator.model import Backlog, Decision
 from workerpool_operator.notices import Chronicle, Clock, Events, StatusBoard
 from workerpool_operator.queues import CredentialSource, Timing
 from workerpool_operator.registry import PoolRecord, Registry
-from workerpool_operator.report import Document
+from workerpool_operator.report import Document, loss_told
 from workerpool_operator.resource import Key
 from workerpool_operator.retirement import Retirement
 from workerpool_operator.rollout import Rollout
@@ -163,13 +163,11 @@ class Reconciler:
             self._report(state)
 
     def _follow(self, key: Key, state: PoolState) -> None:
-        """Read the pool's queue, from its beginning if it is another one than before."""
-        pool = state.record.pool
-        if pool is None:
-            self.subscriptions.unfollow(key)
-        elif not self.subscriptions.follow(key, pool):
-            return
-        state.forget_queue()
+        """Read the pool's queue, knowing nothing of it if it is another one than before."""
+        pool, subscriptions = state.record.pool, self.subscriptions
+        left = subscriptions.unfollow(key) if pool is None else subscriptions.follow(key, pool)
+        if left:
+            state.forget_queue()
 
     def _begin(self, record: PoolRecord) -> PoolState:
         """Return what is remembered of a pool that is new here."""
@@ -187,7 +185,8 @@ class Reconciler:
             done=partial(self._scaled, key),
         )
         chronicle = Chronicle(self._events, self._clock, record.status.get("history") or ())
-        return PoolState(record, board, rollout, scaling, chronicle)
+        learnt = Learnt(loss=loss_told(record.status, self._clock()))
+        return PoolState(record, board, rollout, scaling, chronicle, learnt=learnt)
 
     def _retirement(self, key: Key) -> Retirement | None:
         if not self._settings.retirement:

@@ -176,13 +176,23 @@ def _data_lost(situation: Situation, now: datetime) -> Condition:
     return Condition("DataLost", "True", "DataLost", loss_words(loss))
 
 
+def loss_told(status: Mapping[str, Any], now: datetime) -> Loss | None:
+    """Return the loss that a predecessor told of in a status and that may still hold its pool.
+
+    It counts as seen now: the condition says since when it is true, not when Redis lost data for
+    the last time.
+    """
+    conditions = status.get("conditions") or ()
+    lost = any(c["type"] == "DataLost" and c["status"] == "True" for c in conditions)
+    return Loss(now, None) if lost else None
+
+
 def loss_words(loss: Loss) -> str:
     """Say what was lost and what to do about it."""
-    jobs = "1 job" if loss.jobs == 1 else f"{loss.jobs} jobs"
     return (
-        f"Redis restarted and came back without {jobs} that it had: push them again, and turn on "
-        f"its append-only file (appendonly yes), so that it keeps what it is given. No worker is "
-        f"scaled away for {round(LOSS_HOLD.total_seconds())} s."
+        f"Redis restarted and came back without {loss.words} that it had: push them again, and "
+        f"turn on its append-only file (appendonly yes), so that it keeps what it is given. No "
+        f"worker is scaled away for {round(LOSS_HOLD.total_seconds())} s."
     )
 
 

@@ -64,33 +64,37 @@ class Subscriptions:
         self._readers: dict[Endpoint, tuple[QueueReader, asyncio.Task[None]]] = {}
 
     def follow(self, key: Key, pool: Pool) -> bool:
-        """Have the pool's queue read from now on; return whether that is another than before."""
+        """Have the pool's queue read from now on; return whether another was left for it."""
         wanted = _Source(pool.endpoint, pool.queue)
         if self._sources.get(key) == wanted:
             return False
-        self.unfollow(key)
+        left = self.unfollow(key)
         self._sources[key] = wanted
         self._followers.setdefault(wanted, set()).add(key)
         reader = self._reader(wanted.endpoint)
         reader.add(wanted.queue)
         reader.poke(wanted.queue)
-        return True
+        return left
 
-    def unfollow(self, key: Key) -> None:
-        """Stop reading for a pool; the last one to leave an endpoint ends its reader."""
+    def unfollow(self, key: Key) -> bool:
+        """Stop reading for a pool; return whether a queue was read for it.
+
+        The last one to leave an endpoint ends its reader.
+        """
         source = self._sources.pop(key, None)
         if source is None:
-            return
+            return False
         followers = self._followers[source]
         followers.discard(key)
         if followers:
-            return
+            return True
         del self._followers[source]
         reader, task = self._readers[source.endpoint]
         reader.discard(source.queue)
         if not any(True for _ in reader.queues):
             task.cancel()
             del self._readers[source.endpoint]
+        return True
 
     def poke(self, key: Key) -> None:
         """Have the pool's queue read as soon as possible."""

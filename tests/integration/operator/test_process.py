@@ -16,7 +16,7 @@ from support.api_server import ApiServer
 from support.fault_proxy import FaultProxy
 from support.operator_process import ACCOUNT, NAMESPACE, OperatorProcess, install
 from support.redis_server import RedisServer
-from support.redis_stage import RedisStage
+from support.redis_stage import RedisStage, redis_stage
 from support.shop import Shop
 from support.waiting import eventually
 
@@ -95,6 +95,30 @@ def test_a_restart_changes_nothing_and_shrinks_no_sooner(
             own_shop.await_replicas(0)
             assert time.monotonic() - started > window - 1
         assert [write.replicas for write in writes.of()] == [0], "and no apply in between"
+
+
+def test_a_restart_does_not_forget_that_redis_lost_its_data(
+    own_api: ApiServer, own_shop: Shop
+) -> None:
+    with redis_stage() as lossy, OperatorProcess(own_api) as operator:
+        own_shop.redis_url = lossy.server.url
+        own_shop.add(scaleDown={"stabilizationSeconds": 0})
+        lossy.client.rpush(own_shop.queue(), *JOBS)
+        own_shop.await_replicas(20)
+        lossy.server.kill()
+        lossy.server.start()
+        own_shop.await_condition("DataLost", "True", "DataLost")
+        operator.kill()
+        with own_shop.writes() as writes:
+            operator.start()
+            own_shop.edit(maxReplicas=30)  # to know when it has decided
+            eventually(lambda: own_shop.status().get("observedGeneration") == 2, "a decision")
+            eventually(lambda: own_shop.status().get("waiting") == 0, "a reading")
+
+        assert writes.of() == []
+        assert own_shop.status()["reason"] == "DataLost"
+        assert own_shop.condition("DataLost") == ("True", "DataLost")
+        assert len(own_shop.events("DataLost")) == 1
 
 
 def test_a_new_worker_image_is_rolled_out_by_the_restart_that_brings_it(

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.workerpools import stored
 from workerpool_operator.decide import LOSS_HOLD, decide
@@ -16,6 +18,7 @@ from workerpool_operator.report import (
     Situation,
     change_document,
     event_document,
+    loss_told,
     status_document,
 )
 from workerpool_operator.resource import Key, parse
@@ -240,6 +243,40 @@ def test_a_loss_is_told_with_its_remedy_until_it_holds_nobody_any_more() -> None
     assert "without 40 jobs that it had" in told["message"]
     assert "appendonly yes" in told["message"]
     assert conditions(after)["DataLost"] == ("False", "NoLossSeen")
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=3), st.integers(0, 400))
+def test_a_loss_before_a_restart_holds_at_least_as_long_as_without_one(
+    pauses: list[int], later: int
+) -> None:
+    """Data may be lost again and again; each time, and before the restart, the status is told."""
+    policy = replace(parse(stored()).policy, stabilization=timedelta(0))
+    at, loss, status = NOW, None, dict[str, Any]()
+    for pause in pauses:
+        now = replace(situation(Backlog(0), 3, 3), loss=loss)
+        status = status_document(now, status, at)
+        loss = Loss(at, 40)
+        status = status_document(replace(now, loss=loss), status, at)
+        at += timedelta(seconds=pause)
+    seen = Observation(at + timedelta(seconds=later), 3, Backlog(0))
+
+    going = decide(replace(seen, loss=loss), policy)
+    restarted = decide(replace(seen, loss=loss_told(status, at)), policy)
+
+    assert restarted.desired >= going.desired
+
+
+def test_a_loss_that_a_predecessor_saw_is_told_of_without_a_number() -> None:
+    lost = replace(situation(Backlog(0), 3, 3), loss=Loss(NOW, 40))
+    later = NOW + timedelta(seconds=10)
+
+    told = loss_told(status_document(lost, {}, NOW), later)
+
+    assert told == Loss(later, None)
+    assert loss_told({}, NOW) is None
+    status = status_document(replace(lost, loss=told), {}, later)
+    (condition,) = [c for c in status["conditions"] if c["type"] == "DataLost"]
+    assert "came back without jobs that it had" in condition["message"]
 
 
 def test_a_rate_that_limits_the_growth_is_named() -> None:
