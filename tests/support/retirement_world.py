@@ -43,6 +43,8 @@ class World:
     """What fails, by the name of the call, until it is taken out."""
     latency: dict[str, float] = field(default_factory=dict)
     """Calls that take longer than usual, in seconds."""
+    asked: list[str] = field(default_factory=list)
+    """The calls, in order."""
     before: dict[str, Callable[[], None]] = field(default_factory=dict)
     """What happens once, just before a call is answered."""
     template: str = "rs"
@@ -129,6 +131,7 @@ class World:
     # --- the API server
 
     async def _answer(self, call: str) -> None:
+        self.asked.append(call)
         await asyncio.sleep(self.latency.get(call, LATENCY))
         if call in self.before:
             self.before.pop(call)()
@@ -166,6 +169,13 @@ class World:
             for pod in self.pods.values()
         ]
 
+    async def touch_deployment(self, key: Key, version: int) -> None:
+        """Annotate the Deployment."""
+        assert key == KEY
+        assert version <= self.version
+        await self._answer("touch_deployment")
+        self.version += 1
+
     async def price_pod(self, key: Key, cost: int) -> None:
         """Annotate a pod."""
         await self._answer("price_pod")
@@ -195,6 +205,8 @@ class World:
                 return [lease.encode() for lease in self.leases]
             case ("ZRANGE", key, 0, -1) if key.endswith("workers"):
                 return [f"w@{name}".encode() for name in self.pods if self.reports]
+            case ("ZRANGE", key, 0, -1) if key.endswith("retired"):
+                return [name.encode() for name in self.retired]
             case ("HGET", key, "idle"):
                 pod = key.partition("@")[2]
                 return f"w@{pod}-1 {self.idle_since[pod]}".encode()
@@ -230,10 +242,13 @@ class Operator:
             warn=world.warnings.append,
         )
         self._write: asyncio.Task[None] | None = None
+        self._vanished = False
 
     def decide(self) -> None:
         """Take in what is called for now."""
         world = self.world
+        if self._vanished:
+            return
         record = DeploymentRecord(KEY, "", world.version, world.replicas, 0, True, "", "")  # noqa: FBT003
         words = f"so it is: {self.desired}"
         decision = Decision(self.desired, Reason.IDLE, self.desired, words, history=NO_HISTORY)
@@ -242,10 +257,14 @@ class Operator:
         if self.decision.desired != world.replicas and not writes:
             self._write = asyncio.create_task(self._scale(self.decision.desired))
 
-    def vanish(self) -> None:
-        """End without a chance to tidy up; what was being written is written or not."""
+    def vanish(self, *, late: bool = False) -> None:
+        """End without a chance to tidy up; what was being written is written or not.
+
+        `late`: it is on its way, and written when it arrives.
+        """
         self.retirement.close()
-        if self._write is not None:
+        self._vanished = True
+        if self._write is not None and not late:
             self._write.cancel()
 
     async def _scale(self, replicas: int) -> None:
@@ -258,7 +277,7 @@ class Operator:
         try:
             async with self.retirement.lowering(replicas) as version:
                 if version is not None:
-                    await asyncio.sleep(LATENCY)
+                    await asyncio.sleep(world.latency.get("scale", LATENCY))
                     if "scale" in world.trouble:
                         raise world.trouble["scale"]
                     world.scale(replicas, version)
@@ -299,7 +318,7 @@ class Mischief:
     def step(self) -> None:
         """Have one thing happen."""
         often, seldom = (self._claims, self._ends), (self._wish, self._death, self._readiness)
-        outside = (self._edit, self._successor, self._trouble, self._peace)
+        outside = (self._edit, self._successor, self._slowness, self._trouble, self._peace)
         self.chance.choice((*often, *often, *seldom, *outside))()
 
     def _half(self) -> list[str]:
@@ -336,12 +355,16 @@ class Mischief:
     def _successor(self) -> None:
         if self.chance.random() < 0.2:
             desired = self.operator.desired
-            self.operator.vanish()
+            self.operator.vanish(late=self.chance.random() < 0.5)
             self.operator = Operator(self.world)
             self.operator.desired = desired
 
+    def _slowness(self) -> None:
+        self.world.latency = {"scale": self.chance.choice([LATENCY, 0.5, 5.0])}
+
     def _trouble(self) -> None:
-        call = self.chance.choice(["list_pods", "EVAL", "price_pod", "scale", "ZREM"])
+        calls = ["list_pods", "EVAL", "price_pod", "touch_deployment", "scale", "ZREM"]
+        call = self.chance.choice(calls)
         self.world.trouble = {call: (Unreadable if call.isupper() else ApplyFailed)("no")}
 
     def _peace(self) -> None:

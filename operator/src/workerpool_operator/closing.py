@@ -111,6 +111,31 @@ class Closing:
             words = f"the operator failed: {error!r}"
         return Offer(replicas, Plan(replicas, (), Reason.RETIRING, words))
 
+    async def inherit(self, wish: Wish) -> None:
+        """Take pods that a predecessor closed for closed ones of our own.
+
+        It may live, and a scale that counts on their being closed may be on its way. That one is
+        refused once the Deployment is another; whoever goes for one that was written is seen off.
+        """
+        try:
+            if not await roster.marked(self._ask, [wish.queue]):
+                return  # nearly always
+            key = wish.deployment
+            body = await self._gated(self._cluster.read_deployment(key))
+            queues = queues_of(body, wish.queue)
+            listed = self._cluster.list_pods(key.namespace, body["spec"]["selector"])
+            names = {pod.name for pod in pods_of(await self._gated(listed))}
+            names &= await roster.marked(self._ask, queues)
+            if not names:
+                return
+            await self._gated(self._cluster.touch_deployment(key, version_of(body)))
+        except (ApplyFailed, Unreadable) as error:
+            log.info("pods that a predecessor closed open by themselves: %s", error)
+            return
+        self._queues = queues
+        self._marks_end = asyncio.get_running_loop().time() + CLOSED.total_seconds()
+        self.closed |= names
+
     async def gone(self, deployment: Key) -> bool:
         """Forget closed pods that are on their way; return whether no more will be taken.
 

@@ -18,6 +18,8 @@ OWNER = "workerpool-operator"
 """Field manager of what is applied."""
 SCALER = "workerpool-scaler"
 """Field manager of `spec.replicas`, so that applying a template never resets it."""
+TAKEN_OVER_ANNOTATION = f"{GROUP}/taken-over-at-version"
+"""On a Deployment whose closed pods were called back by another operator than had closed them."""
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -116,6 +118,16 @@ class Cluster(ApiServer):
         path = _path(_APPS, "deployments", key) + "/scale"
         body = {"metadata": {"resourceVersion": str(version)}, "spec": {"replicas": replicas}}
         return await self.request("PATCH", path, body, _MERGE, {"fieldManager": SCALER})
+
+    async def touch_deployment(self, key: Key, version: int) -> None:
+        """Change nothing that matters of a Deployment that was read at `version`.
+
+        From then on the API server refuses a scale that was decided before.
+        """
+        metadata = {"annotations": {TAKEN_OVER_ANNOTATION: str(version)}}
+        query = {"fieldManager": SCALER}
+        path = _path(_APPS, "deployments", key)
+        await self.request("PATCH", path, {"metadata": metadata}, _MERGE, query)
 
     async def list_pods(self, namespace: str, selector: Mapping[str, Any]) -> list[Document]:
         """Return the pods that a Deployment's selector chooses."""

@@ -5,9 +5,10 @@
 
 One task walks this way, from the first wish to go down until nothing is wished and nothing is
 closed. Nothing of it has to be remembered: after a restart the next look finds closed pods idle
-and closes them again; a mark that nobody renews ends by itself; and costs that were left on pods
-do no harm, as each look undercuts them. It knows the sequence, but not why the scale is what it
-is, nor what a look consists of (`closing`).
+and closes them again, and one that finds nobody to send away calls them back; a mark that nobody
+renews ends by itself; and costs that were left on pods do no harm, as each look undercuts them.
+It knows the sequence, but not why the scale is what it is, nor what a look consists of
+(`closing`).
 """
 
 import asyncio
@@ -44,6 +45,10 @@ class Retirement:
         self._closing = Closing(cluster, ask, gate, warn=warn)
         self._changed = changed
         self._wish: Wish | None = None
+        self._heir = True
+        """Whether nobody has asked yet for pods that a predecessor closed."""
+        self._estate: Wish | None = None
+        """Where to ask for them."""
         self._offer: Offer | None = None
         self._held = CLOSING
         self._writing = False
@@ -59,6 +64,10 @@ class Retirement:
         replicas = deployment.replicas
         if decision.desired >= replicas:
             self.rest()
+            if self._heir:
+                self._heir = False
+                self._estate = Wish(deployment.key, queue, replicas, replicas)
+                self._walk(deployment)
             return decision
         self._wish = Wish(deployment.key, queue, replicas, decision.desired)
         offer = self._offer
@@ -70,8 +79,7 @@ class Retirement:
             if offer.plan.target > decision.desired:  # so far for now
                 return hold_back(decision, offer.plan.target, *self._held)
         self._withdraw()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._descend(), name=f"retire {deployment.key}")
+        self._walk(deployment)
         return hold_back(decision, replicas, *self._held)
 
     def rest(self) -> None:
@@ -119,14 +127,24 @@ class Retirement:
 
     # --- the one task
 
+    def _walk(self, deployment: DeploymentRecord) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._descend(), name=f"retire {deployment.key}")
+
     async def _descend(self) -> None:
         """Look, offer and see off, until nothing is wished and nothing is closed."""
-        while self._wish is not None or self._closing.closed:
-            wish = self._wish
-            if wish is None:
+        while self._wish or self._estate or self._closing.closed:
+            wish, estate = self._wish, self._estate
+            if wish is None and self._closing.closed:
                 await self._closing.restore(self._closing.closed)
                 if self._closing.closed:  # Redis is away: they wait for nothing until it is told
                     await asyncio.sleep(RECALL_SECONDS)
+                continue
+            if estate is not None:
+                self._estate, self._sent = None, True
+                await self._closing.inherit(estate)
+                await self._see_off(estate)
+            if wish is None:
                 continue
             self._sent = False
             offer = await self._closing.look(wish)

@@ -78,6 +78,15 @@ async def retire(
     return closed
 
 
+async def marked(ask: Ask, queues: Sequence[str]) -> frozenset[str]:
+    """Return the pods that are closed, whoever closed them, and some that were not long ago."""
+    names: set[str] = set()
+    for queue in queues:
+        (answer,) = await ask(queue, [("ZRANGE", f"{queue_prefix(queue)}retired", 0, -1)])
+        names.update(name.decode(errors="replace") for name in answer)
+    return frozenset(names)
+
+
 async def restore(ask: Ask, queues: Sequence[str], pods: Iterable[str]) -> None:
     """Call pods back."""
     names = tuple(pods)

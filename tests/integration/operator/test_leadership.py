@@ -259,6 +259,22 @@ async def test_a_scaling_of_what_has_changed_since_is_refused(
     assert own_shop.replicas() == 5
 
 
+async def test_a_scaling_of_what_a_successor_took_over_since_is_refused(
+    own_shop: Shop, cluster: Cluster
+) -> None:
+    key, manifest = _manifest(own_shop)
+    seen = deployment_record(await cluster.create_deployment(key, manifest, 5))
+    await cluster.touch_deployment(key, seen.version)
+
+    with pytest.raises(Conflict):
+        await cluster.scale_deployment(key, 2, seen.version)
+    now = deployment_record(await cluster.read_deployment(key))
+    assert (now.replicas, now.applied, now.live) == (5, seen.applied, seen.live)
+    await cluster.touch_deployment(key, now.version)
+    with pytest.raises(Conflict):
+        await cluster.scale_deployment(key, 2, now.version)
+
+
 async def test_applying_a_template_to_a_deployment_that_is_gone_makes_none(
     own_shop: Shop, cluster: Cluster
 ) -> None:

@@ -125,8 +125,11 @@ async def test_restored_pods_work_again_and_the_others_do_not(
     stage: RedisStage, leases: Leases, connection: TrackingConnection
 ) -> None:
     stage.client.rpush(QUEUE, b"first")
+    assert await roster.marked(asking(connection), [QUEUE]) == set()
     await roster.retire(asking(connection), [QUEUE], {"pod-a", "pod-b"}, MINUTE)
+    assert await roster.marked(asking(connection), [QUEUE]) == {"pod-a", "pod-b"}
     await roster.restore(asking(connection), [QUEUE], {"pod-b"})
+    assert await roster.marked(asking(connection), [QUEUE]) == {"pod-a"}
     assert leases.claim("1@pod-a", "1@pod-a-0").retired_for
     assert leases.claim("2@pod-b", "2@pod-b-0").lease
 

@@ -195,6 +195,62 @@ async def test_a_successor_goes_on_where_an_operator_vanished(world: World) -> N
     assert world.interrupted == []
 
 
+async def test_a_successor_that_sends_nobody_away_calls_back_whom_another_closed(
+    world: World,
+) -> None:
+    first = Operator(world)
+    first.desired = 2
+    await first.until(lambda: len(world.closed) == 3)
+    first.vanish()
+    second = Operator(world)
+    await second.until(lambda: not world.closed, seconds=2)
+    second.vanish()
+    assert world.taken == []
+
+
+async def test_a_successor_does_not_call_back_who_is_on_the_way_out(world: World) -> None:
+    """The scale is written, and the ReplicaSet takes its time."""
+    first = Operator(world)
+    first.desired = 2
+    await first.until(lambda: world.replicas == 2)
+    world.add(5 - len(world.pods))
+    first.vanish()
+    world.retired |= dict.fromkeys(world.pods, world.now + CLOSED.total_seconds())
+    second = Operator(world)
+    await second.run(10)
+    assert len(world.closed) == 5
+    await second.until(lambda: len(world.pods) == 2)
+    await second.until(lambda: not world.closed, seconds=3)
+    second.vanish()
+
+
+async def test_a_scale_that_a_predecessor_wrote_late_takes_nobody_who_was_called_back(
+    world: World,
+) -> None:
+    world.latency = {"scale": 20}
+    first = Operator(world)
+    first.desired = 2
+    await first.until(lambda: first.decision is not None and first.decision.desired == 2)
+    await asyncio.sleep(1)
+    first.vanish(late=True)
+    second = Operator(world)
+    await second.until(lambda: not world.closed, seconds=2)
+    jobs(world, 1, 2, 3, 4, 5)
+    await second.run(20)
+    world.replica_set()
+    second.vanish()
+    assert first.conflicts == 1
+    assert world.interrupted == []
+    assert world.replicas == 5
+
+
+async def test_where_nobody_is_closed_an_operator_that_begins_asks_the_api_server_nothing(
+    world: World, operator: Operator
+) -> None:
+    await operator.run(5)
+    assert world.asked == ["ZRANGE"]
+
+
 async def test_what_a_vanished_operator_closed_opens_by_itself(
     world: World, operator: Operator
 ) -> None:
