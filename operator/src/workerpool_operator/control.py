@@ -59,7 +59,7 @@ class Controller:
             state.troubles.pop("scale", None)
             state.scaling.withdraw()  # what was decided before no longer holds
             if decision.desired != replicas:
-                state.chronicle.change(state.record, replicas, decision, "Would scale")
+                state.chronicle.change(state.record, replicas, decision, pretended=True)
             return
         deployment = self._registry.deployment(state.key)
         assert deployment is not None  # noqa: S101  it has replicas

@@ -135,8 +135,11 @@ class Chronicle:
         if loss is not None:
             self._events.tell(record, "DataLost", loss_words(loss), warning=True)
 
-    def change(self, record: PoolRecord, before: int, decision: Decision, verb: str) -> None:
-        """Tell of a change of scale."""
+    def change(
+        self, record: PoolRecord, before: int, decision: Decision, *, pretended: bool
+    ) -> None:
+        """Tell of a change of scale, or of what would have been one."""
+        verb = "Would scale" if pretended else "Scaled"
         note = f"{verb} from {before} to {decision.desired}: {decision.message}"
         rejected = decision.reason is Reason.PODS_REJECTED
         if rejected:  # who, why, and what helps
@@ -145,5 +148,5 @@ class Chronicle:
         counts = {"from": before, "to": decision.desired}
         log.info(note, extra={"pool": str(record.key), "reason": reason, **counts})
         self._events.tell(record, reason, note, warning=rejected)
-        change = change_document(before, decision, self._clock())
+        change = change_document(before, decision, self._clock(), pretended=pretended)
         self.changes = (change, *self.changes)[:CHANGES_KEPT]

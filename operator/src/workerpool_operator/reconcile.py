@@ -260,7 +260,7 @@ class Reconciler:
             return
         state.troubles.pop("scale", None)
         state.scaled_at = self._clock()
-        state.chronicle.change(state.record, before, decision, "Scaled")
+        state.chronicle.change(state.record, before, decision, pretended=False)
 
     def _pod_rejected(self, key: Key) -> None:
         """Take in that a node turned a pod away, before there are many."""

@@ -60,8 +60,8 @@ def status_document(situation: Situation, previous: Mapping[str, Any], now: date
     if not record.pool:
         reason, message = "InvalidSpec", record.problem
     elif decision:
-        reason, message = str(decision.reason), decision.message
-        message = f"dry run: {message}" if situation.dry_run else message
+        reason = str(decision.reason)
+        message = _sentence(decision, pretended=situation.dry_run)
     elif situation.trouble:
         reason, message = situation.trouble.reason, str(situation.trouble)
     else:
@@ -196,14 +196,21 @@ def loss_words(loss: Loss) -> str:
     )
 
 
-def change_document(before: int, decision: Decision, now: datetime) -> Document:
+def _sentence(decision: Decision, *, pretended: bool) -> str:
+    """Return why, marked where it is only told and not done."""
+    return f"dry run: {decision.message}" if pretended else decision.message
+
+
+def change_document(
+    before: int, decision: Decision, now: datetime, *, pretended: bool
+) -> Document:
     """Return an entry of `status.history`."""
     return {
         "time": timestamp(now),
         "from": before,
         "to": decision.desired,
         "reason": str(decision.reason),
-        "message": decision.message,
+        "message": _sentence(decision, pretended=pretended),
     }
 
 

@@ -95,6 +95,8 @@ def test_a_dry_run_tells_everything_and_writes_nothing(shop: Shop, stage: RedisS
     assert notes == ["Would scale from 0 to 20", "Would scale from 20 to 0"]
     status = shop.status()
     assert [(c["from"], c["to"]) for c in status["history"]] == [(20, 0), (0, 20)]
+    described = shop.api.kubectl("describe", "wp", "images", "--namespace", shop.namespace).stdout
+    assert "dry run: 200 waiting at 10 per replica" in described.partition("History:")[2]
     assert status["message"].startswith("dry run: ")
     assert "lastScaleTime" not in status
 
@@ -114,6 +116,9 @@ def test_a_dry_run_can_begin_and_end_at_any_time(shop: Shop, stage: RedisStage) 
 
     shop.edit(dryRun=False)
     shop.await_replicas(25)
+    eventually(lambda: len(shop.status()["history"]) == 3, "the last change")
+    pretended = [c["message"].startswith("dry run: ") for c in shop.status()["history"]]
+    assert pretended == [False, True, False]
     eventually(lambda: shop.pod().get("nodeSelector") == {"disk": "fast"}, "the node selector")
 
 

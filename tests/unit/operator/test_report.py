@@ -305,7 +305,7 @@ def test_a_dry_run_says_so_and_is_ready_without_a_deployment() -> None:
 
 def test_a_change_is_kept_as_it_was_decided() -> None:
     decision = decide(Observation(NOW, 4, Backlog(95)), parse(stored()).policy)
-    change = change_document(4, decision, NOW)
+    change = change_document(4, decision, NOW, pretended=False)
 
     status = status_document(replace(situation(Backlog(95)), changes=(change,)), {}, NOW)
 
@@ -318,6 +318,14 @@ def test_a_change_is_kept_as_it_was_decided() -> None:
             "message": "95 waiting at 10 per replica ask for 10: 10 replicas",
         }
     ]
+
+
+def test_a_change_that_was_only_pretended_is_marked_as_such() -> None:
+    decision = decide(Observation(NOW, 4, Backlog(95)), parse(stored()).policy)
+
+    change = change_document(4, decision, NOW, pretended=True)
+
+    assert change["message"] == "dry run: 95 waiting at 10 per replica ask for 10: 10 replicas"
 
 
 @pytest.mark.parametrize(("warning", "kind"), [(False, "Normal"), (True, "Warning")])
