@@ -35,6 +35,7 @@ REQUEST_SECONDS = 30.0
 IDLE_SECONDS = 30.0
 """The API server closes connections that were idle for 90 s."""
 PORT_ATTEMPTS = 5
+AUDIT = "audit.log"
 
 Document = dict[str, Any]
 
@@ -59,8 +60,10 @@ class Answer:
 class ApiServer(Context):
     """One etcd and one kube-apiserver, ended and their folder removed when the context ends."""
 
-    def __init__(self, binaries: Path = BINARIES) -> None:
+    def __init__(self, binaries: Path = BINARIES, *, audited: str = "") -> None:
+        """Keep a record of what the user `audited` asks for, if one is named."""
         self._binaries = binaries
+        self._audited = audited
         self._folder: Path | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._connection: http.client.HTTPSConnection | None = None
@@ -179,7 +182,7 @@ class ApiServer(Context):
 
     def start(self) -> None:
         """Start a killed API server again, at its old address."""
-        self._run("kube-apiserver", _api_server_arguments(self.folder, self.port))
+        self._run("kube-apiserver", self._api_server_arguments())
         self._wait_until_ready()
 
     def _start_on_a_free_port(self) -> None:
@@ -187,7 +190,7 @@ class ApiServer(Context):
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self.port = _free_port()
             _write_kubeconfig(self.kubeconfig, self.url)
-            process = self._run("kube-apiserver", _api_server_arguments(self.folder, self.port))
+            process = self._run("kube-apiserver", self._api_server_arguments())
             try:
                 self._wait_until_ready()
             except ApiServerError:
@@ -198,6 +201,23 @@ class ApiServer(Context):
                 self._processes.remove(process)
             else:
                 return
+
+    def audit(self) -> list[Document]:
+        """Return what the audited user asked for, and what it was answered.
+
+        https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/#audit-k8s-io-v1-Event
+        """
+        lines = (self.folder / AUDIT).read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def _api_server_arguments(self) -> list[str]:
+        arguments = _api_server_arguments(self.folder, self.port)
+        if self._audited:
+            policy = self.folder / "audit-policy.json"
+            policy.write_text(json.dumps(_audit_policy(self._audited)))
+            arguments += [f"--audit-policy-file={policy}"]
+            arguments += [f"--audit-log-path={self.folder / AUDIT}"]
+        return arguments
 
     def _run(self, program: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         with (self.folder / f"{program}.log").open("wb") as log:
@@ -288,6 +308,15 @@ def _api_server_arguments(folder: Path, port: int) -> list[str]:
         # No certificates of its own making outside the folder.
         f"--cert-dir={folder}",
     ]
+
+
+def _audit_policy(user: str) -> Document:
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata", "users": [user]}, {"level": "None"}],
+    }
 
 
 def _make_certificates(folder: Path) -> None:

@@ -88,21 +88,21 @@ affinity:
 
 {{/*
 All the operator may do with pools and what they are made of. Nothing is ever deleted by it: what a pool owned is
-collected by Kubernetes when the pool is gone.
+collected by Kubernetes when the pool is gone. A test runs the operator and asks the API server which of it was used.
 */}}
 {{- define "workerpool.operatorRules" -}}
 - apiGroups: [workerpool.dev]
   resources: [workerpools]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [workerpool.dev]
   resources: [workerpools/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments/scale]
-  verbs: [get, patch]
+  verbs: [patch]
 # Who else scales a Deployment that a pool names in spec.targetRef.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
@@ -117,9 +117,9 @@ collected by Kubernetes when the pool is gone.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
 {{- define "workerpool.redisConf" -}}
