@@ -47,6 +47,7 @@ def test_helm_finds_no_fault(helm: Helm) -> None:
         ("watchNamespaces={shop,shop}", "at '/watchNamespaces': items at 0 and 1 are equal"),
         ("watchNamespaces={Shop}", "at '/watchNamespaces/0'"),
         ("operator.tickSeconds=0", "at '/operator/tickSeconds': minimum: got 0, want 0.01"),
+        ("operator.requestTimeoutSeconds=16", "maximum: got 16, want 15"),
         ("operator.logLevel=LOUD", "'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
         ("operator.image.pullPolicy=Sometimes", "'Always', 'IfNotPresent', 'Never'"),
         ("operator.image.repository=operator:1", "at '/operator/image/repository'"),

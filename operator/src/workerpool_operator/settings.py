@@ -9,6 +9,10 @@ from workerpool_operator.errors import ConfigError
 
 T = TypeVar("T")
 
+MOST_REQUEST_SECONDS = 15
+"""To read a queue anew takes four answers at most (of the Secret, the login, the greeting, the
+reading): a silent server must not look like a plane that is stuck, which it is after a minute."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -82,7 +86,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         tick_seconds=take("WORKERPOOL_TICK_SECONDS", _seconds, 0.25),
         safety_poll_seconds=take("WORKERPOOL_SAFETY_POLL_SECONDS", _seconds, 30.0),
         survey_seconds=take("WORKERPOOL_SURVEY_SECONDS", _seconds, 10.0),
-        request_timeout_seconds=take("WORKERPOOL_REQUEST_TIMEOUT_SECONDS", _seconds, 5.0),
+        request_timeout_seconds=take("WORKERPOOL_REQUEST_TIMEOUT_SECONDS", _patience, 5.0),
         max_writes_in_flight=take("WORKERPOOL_MAX_WRITES_IN_FLIGHT", _positive, 16),
         price_per_core_hour=take("WORKERPOOL_PRICE_PER_CORE_HOUR", _price, 0.0),
         capacity=take("WORKERPOOL_CAPACITY", _one_of("true", "false"), "true") == "true",
@@ -151,10 +155,18 @@ def _price(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
+    return _seconds_up_to(3600, text)
+
+
+def _patience(text: str) -> float:
+    return _seconds_up_to(MOST_REQUEST_SECONDS, text)
+
+
+def _seconds_up_to(most: int, text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0.01 <= seconds <= 3600:  # noqa: PLR2004  a tick and an hour
-        raise ValueError("must be seconds from 0.01 to 3600")
+    if not 0.01 <= seconds <= most:  # noqa: PLR2004  the least a tick can be
+        raise ValueError(f"must be seconds from 0.01 to {most}")
     return seconds

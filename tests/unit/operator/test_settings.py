@@ -2,8 +2,9 @@
 
 import pytest
 
+from workerpool_operator.__main__ import STUCK_SECONDS
 from workerpool_operator.errors import ConfigError
-from workerpool_operator.settings import Settings, read_settings
+from workerpool_operator.settings import MOST_REQUEST_SECONDS, Settings, read_settings
 
 IMAGE = {"WORKERPOOL_WORKER_IMAGE": "image-worker:1"}
 
@@ -72,7 +73,8 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ("WORKERPOOL_TICK_SECONDS", "inf"),
         ("WORKERPOOL_TICK_SECONDS", "1s"),
         ("WORKERPOOL_SAFETY_POLL_SECONDS", "-3"),
-        ("WORKERPOOL_REQUEST_TIMEOUT_SECONDS", "3601"),
+        ("WORKERPOOL_SAFETY_POLL_SECONDS", "3601"),
+        ("WORKERPOOL_REQUEST_TIMEOUT_SECONDS", "15.1"),
         ("WORKERPOOL_MAX_WRITES_IN_FLIGHT", "0"),
         ("WORKERPOOL_MAX_WRITES_IN_FLIGHT", "1.5"),
         ("WORKERPOOL_LOG_LEVEL", "debug"),
@@ -121,3 +123,7 @@ def test_a_lease_needs_a_holder_that_can_be_told_from_others() -> None:
 def test_a_lease_that_cannot_be_held_is_refused(name: str, value: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         read_settings(IMAGE | {name: value})
+
+
+def test_four_answers_that_are_waited_for_are_no_stuck_plane() -> None:
+    assert STUCK_SECONDS >= 4 * MOST_REQUEST_SECONDS
