@@ -107,6 +107,17 @@ def test_a_secret_of_the_user_takes_the_place_of_the_charts(helm: Helm) -> None:
     assert container["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "mine"
 
 
+def test_rendered_without_a_cluster_only_a_secret_of_the_user_is_the_same_each_time(
+    helm: Helm,
+) -> None:
+    """What Argo CD applies again and again (docs/install.md)."""
+    mine = "--set=redis.existingSecret=mine"
+
+    assert helm.render(mine) == helm.render(mine)
+    first, second = helm.render(), helm.render()
+    assert [d["kind"] for d, other in zip(first, second, strict=True) if d != other] == ["Secret"]
+
+
 def test_without_redis_nothing_of_it_is_made(helm: Helm) -> None:
     documents = helm.render("--set=redis.enabled=false")
 

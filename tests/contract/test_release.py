@@ -85,9 +85,11 @@ def test_the_password_of_redis_survives_upgrades(release: Release) -> None:
     release.install()
     first = release.password()
 
+    shown = release.run("upgrade", CHART, "--dry-run=server")
     release.run("upgrade", CHART, "--set=redis.maxmemory=128mb")
 
     assert release.password() == first
+    assert f"requirepass {first}" in shown
     assert re.fullmatch("[A-Za-z0-9]{32}", first)
 
 
