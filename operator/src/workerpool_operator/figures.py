@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from workerpool_operator import evidence
+from workerpool_operator import isolation
 from workerpool_operator.evidence import Survey
 from workerpool_operator.meter import Usage
 from workerpool_operator.model import Backlog
@@ -27,7 +27,7 @@ def figures(
         values["replicas"] = situation.deployment.replicas
         values["ready_replicas"] = situation.deployment.ready
     if isinstance(survey, Survey):
-        values.update(evidence.gauges(situation.record.key, survey))
+        values.update(isolation.gauges(situation.record.key, survey))
     values["worker_seconds"] = used.worker_seconds
     pool = situation.record.pool
     if pool is not None and pool.target_deployment:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from workerpool_operator import evidence, placement
+from workerpool_operator import isolation, placement
 from workerpool_operator.decide import LOSS_HOLD
 from workerpool_operator.errors import ApplyFailed, Unreadable
 from workerpool_operator.evidence import Survey
@@ -146,7 +146,7 @@ def _queue_reachable(situation: Situation) -> Condition:
 def _of_workers(pool: Pool, survey: Survey | Unreadable | None) -> list[Condition]:
     """What follows from what the workers tell of themselves."""
     region = placement.condition(pool, survey)
-    return [*evidence.conditions(pool, survey), *([region] if region else [])]
+    return [*isolation.conditions(pool, survey), *([region] if region else [])]
 
 
 def _scaling_limited(situation: Situation) -> Condition:

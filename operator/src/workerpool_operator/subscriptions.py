@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from workerpool_operator.errors import Unreadable
 from workerpool_operator.evidence import Survey
 from workerpool_operator.model import Backlog
+from workerpool_operator.neighbours import Neighbours
 from workerpool_operator.queues import CredentialSource, QueueReader, Timing
 from workerpool_operator.resource import Endpoint, Key, Pool
 
@@ -62,6 +63,7 @@ class Subscriptions:
         self._sources: dict[Key, _Source] = {}
         self._followers: dict[_Source, set[Key]] = {}
         self._readers: dict[Endpoint, tuple[QueueReader, asyncio.Task[None]]] = {}
+        self._neighbours = Neighbours()
 
     def follow(self, key: Key, pool: Pool) -> bool:
         """Have the pool's queue read from now on; return whether another was left for it."""
@@ -89,6 +91,7 @@ class Subscriptions:
         if followers:
             return True
         del self._followers[source]
+        self._neighbours.drop(source)
         reader, task = self._readers[source.endpoint]
         reader.discard(source.queue)
         if not any(True for _ in reader.queues):
@@ -123,7 +126,13 @@ class Subscriptions:
         return self._follower.on_reading(keys, reading, told=told)
 
     def pass_on_survey(self, source: _Source, survey: Survey | Unreadable) -> None:
-        """Tell the follower what workers tell."""
+        """Tell the follower what workers tell, and of those of other queues beside them."""
+        if source not in self._followers:
+            return
+        if isinstance(survey, Survey):
+            survey = self._neighbours.take(source, survey)
+        else:
+            self._neighbours.drop(source)
         self._follower.on_survey(list(self._followers.get(source, ())), survey)
 
     def stuck(self, seconds: float) -> str | None:

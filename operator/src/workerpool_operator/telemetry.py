@@ -99,7 +99,7 @@ POOL_GAUGES = {
     "queue_reachable": "1 if the queue can be read, else 0.",
     "surveyed_workers": "Workers of the pool's pods that told of their cores, at most a sample.",
     "pinned_workers": "Of these, those that may run on one CPU alone.",
-    "shared_cores": "CPUs to which more than one worker is pinned.",
+    "shared_cores": "Physical cores to which more than one worker is pinned.",
     "external_workers": "Workers of the queue outside the pool's pods.",
     "cpu_steal_ratio": "Worst part of a worker's core that other virtual machines took.",
     "cpu_wait_ratio": "Worst part of a worker's time that it waited for its core.",

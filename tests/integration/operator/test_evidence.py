@@ -130,6 +130,21 @@ def test_a_pool_says_whether_its_workers_have_a_core_each(
     assert operator.metrics()[f"workerpool_shared_cores{{{labels}}}"] == 1
 
 
+def test_a_core_that_two_pools_share_is_told_by_both(shop: Shop, start: Start) -> None:
+    pools = ("images", "films")
+    for pool in pools:
+        shop.add(pool)
+    for pool in pools:
+        home = {"namespace": shop.namespace, "pool": pool, "node": "node-1"}
+        start(shop.queue(pool), **home, pod=f"{pool}-worker-a")
+    for pool in pools:
+        shop.await_condition("CPUPinned", "False", "CoreShared", pool)
+        (pinned,) = [c for c in shop.status(pool)["conditions"] if c["type"] == "CPUPinned"]
+        assert "node-1 has 2 (films-worker-a, images-worker-a)" in pinned["message"]
+    shop.remove("films")
+    shop.await_condition("CPUPinned", "True", "Pinned")
+
+
 def test_workers_from_outside_are_counted(shop: Shop, start: Start) -> None:
     shop.add(cpu={"policy": "Shared", "request": "250m"})
     shop.await_condition("CPUPinned", "False", "SharedPolicy")

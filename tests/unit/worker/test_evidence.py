@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from image_worker import evidence
+from image_worker.cores import Grant
 from image_worker.evidence import Counters, Witness, rates
 from image_worker.machine import Kind, Topology, Virtualisation
 from image_worker.settings import CpuPolicy
@@ -92,10 +93,14 @@ def test_a_worker_tells_of_this_very_process() -> None:
     clock = Clock()
     cpus = os.sched_getaffinity(0)
     topology = Topology({cpu: frozenset({cpu}) for cpu in cpus}, dict.fromkeys(cpus, 0))
-    witness = Witness(CpuPolicy.EXCLUSIVE, lambda: topology, Virtualisation(Kind.KVM), clock)
+    grant = Grant(frozenset({2, 6}), None, frozenset(range(8)))
+    witness = Witness(
+        CpuPolicy.EXCLUSIVE, lambda: grant, lambda: topology, Virtualisation(Kind.KVM), clock
+    )
     first = witness.testify("w", os.getpid())
     assert (first["policy"], first["virtualisation"], first["numa"]) == ("Exclusive", "kvm", "0")
     assert first["affinity"] == first["siblings"] != ""
+    assert (first["granted"], first["online"]) == ("2,6", "0-7")
     assert first["switches_per_second"] == ""
     clock.now = evidence.SAMPLE_SECONDS - 1
     assert witness.testify("w", os.getpid()) is first, "read too soon"
@@ -104,7 +109,8 @@ def test_a_worker_tells_of_this_very_process() -> None:
 
 
 def test_a_child_that_is_gone_leaves_what_was_said_last() -> None:
-    witness = Witness(CpuPolicy.SHARED, Topology, Virtualisation(Kind.VM), Clock())
+    grant = Grant(frozenset({0}), None)
+    witness = Witness(CpuPolicy.SHARED, lambda: grant, Topology, Virtualisation(Kind.VM), Clock())
     assert witness.testify("w", None) == {}
     said = witness.testify("w", os.getpid())
     assert said["policy"] == "Shared"

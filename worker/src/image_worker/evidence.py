@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from image_worker import cores, machine
+from image_worker.cores import Grant
 from image_worker.machine import Topology, Virtualisation
 from image_worker.settings import CpuPolicy
 
@@ -45,11 +46,13 @@ class Witness:
     def __init__(
         self,
         policy: CpuPolicy,
+        grant: Callable[[], Grant],
         topology: Callable[[], Topology],
         virtualisation: Virtualisation,
         clock: Callable[[], float],
     ) -> None:
         self._policy = policy
+        self._grant = grant
         self._topology = topology
         self._virtualisation = virtualisation
         self._clock = clock
@@ -72,7 +75,7 @@ class Witness:
         return self._said[worker]
 
     def _constant(self, seen: Counters) -> dict[str, str]:
-        topology = self._topology()
+        grant, topology = self._grant(), self._topology()
         siblings = (topology.siblings_of(cpu) for cpu in seen.cpus)
         nodes = {topology.nodes[cpu] for cpu in seen.cpus if cpu in topology.nodes}
         return {
@@ -80,6 +83,8 @@ class Witness:
             "affinity": machine.write_list(seen.cpus),
             "siblings": machine.write_list(frozenset[int]().union(*siblings)),
             "numa": machine.write_list(nodes),
+            "granted": machine.write_list(grant.cpus),
+            "online": machine.write_list(grant.online),
             "virtualisation": str(self._virtualisation),
         }
 

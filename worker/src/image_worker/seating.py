@@ -41,16 +41,17 @@ class Seating:
         self._wish = wish
         self._read_topology = topology
         self._granted = granted
-        self._grant = granted()
+        self.grant = granted()
+        """As of the last look."""
         self.topology = topology()
         """As of the last change: a CPU that is unplugged is nobody's thread any more."""
-        self.layout: Layout = cores.plan(wish, self._grant, self.topology)
+        self.layout: Layout = cores.plan(wish, self.grant, self.topology)
 
     def keep(self, occupants: Sequence[Occupant]) -> None:
         """Take in a change of the grant, and put everybody where he belongs."""
         grant = self._granted()
-        if grant != self._grant:
-            self._grant = grant
+        if grant != self.grant:
+            self.grant = grant
             self.topology = self._read_topology()
             fresh = cores.plan(self._wish, grant, self.topology)
             before, self.layout = self.layout, cores.relaid(fresh, self.layout.slots)

@@ -62,6 +62,7 @@ class Supervisor:
         self._seating = Seating(settings.cpu, machine.read_topology)
         self._witness = Witness(
             settings.cpu.policy,
+            lambda: self._seating.grant,
             lambda: self._seating.topology,
             machine.virtualisation(machine.read_texts()),
             clock,
