@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 
 from support.stock import NOW, ONE_CORE, pod, rejected
+from workerpool_operator import rejections
 from workerpool_operator.capacity import places
 from workerpool_operator.model import Places
+from workerpool_operator.stock import REJECTIONS
 
 
 @pytest.mark.parametrize(
@@ -38,13 +40,59 @@ def test_after_a_rejection_nobody_is_tried_for_a_while_and_longer_each_time(
     assert (found.total, found.tried) == ((1, 0) if held else (2, 1))
 
 
-def test_the_remedy_for_hyper_threading_is_named() -> None:
-    found = places(ONE_CORE, 5, [rejected("r", 1, "SMTAlignmentError")], NOW)
+SMT = "SMTAlignmentError"
+MULTIPLE = (
+    "Pod was rejected: SMT Alignment Error: requested {} cpus not multiple cpus per core = {}"
+)
 
-    assert "spec.cpu.cores: 2" in found.refusal
-    assert "full-pcpus-only" in found.refusal
-    other = places(ONE_CORE, 5, [rejected("r", 1)], NOW)
-    assert "n1 turned a pod away (UnexpectedAdmissionError: not enough cpus)" in other.refusal
+
+@pytest.mark.parametrize(
+    ("reason", "message", "cores", "remedy"),
+    [
+        (SMT, MULTIPLE.format(1, 2), 1, "set spec.cpu.cores: 2 and spec.cpu.threadsPerCore: 2"),
+        (SMT, MULTIPLE.format(3, 2), 3, "set spec.cpu.cores: 4 and spec.cpu.threadsPerCore: 2"),
+        (SMT, MULTIPLE.format(6, 8), 6, "set spec.cpu.cores: 8 and spec.cpu.threadsPerCore: 8"),
+        (SMT, "in other words", 1, "spec.cpu.threadsPerCore to the hardware threads of its cores"),
+        (
+            SMT,
+            "SMT Alignment Error: not enough free physical CPUs: … CPUs per core = 2",
+            2,
+            "reserve all hardware threads of a core or none (reservedSystemCPUs)",
+        ),
+        (
+            "UnexpectedAdmissionError",
+            "Allocate failed due to not enough cpus available to satisfy request: requested=1",
+            1,
+            "look on the node who has them (/var/lib/kubelet/cpu_manager_state)",
+        ),
+        (
+            "UnexpectedAdmissionError",
+            "Allocate failed due to no devices of example.com/gpu, which is unexpected",
+            1,
+            "not about cores, so see kubectl describe pod",
+        ),
+        (
+            "TopologyAffinityError",
+            "Resources cannot be allocated with Topology locality",
+            4,
+            "topologyManagerPolicy to best-effort",
+        ),
+        ("OutOfcpu", "Node didn't have enough resource: cpu", 1, "static pods, spec.nodeName"),
+    ],
+)
+def test_each_rejection_is_told_with_its_remedy(
+    reason: str, message: str, cores: int, remedy: str
+) -> None:
+    refused = replace(rejected("r", 1, reason), message=message, worker_cpu=1000 * cores)
+    found = places(replace(ONE_CORE, cores=cores), 5, [refused], NOW)
+
+    assert remedy in found.refusal
+    assert "the node n1" in found.refusal
+    assert reason in found.refusal
+
+
+def test_every_reason_that_is_looked_for_has_a_remedy() -> None:
+    assert {*REJECTIONS} == {*rejections._REMEDIES}  # noqa: SLF001  it is what is tested
 
 
 def test_what_a_node_has_not_answered_for_has_no_place_after_a_rejection() -> None:
