@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ class Inventory:
         """Return how many replicas of a pool have or would find a place, if that is known."""
         if not self.known:
             return None
+        needs = self._admitted(pool, needs)
         free = self._room(needs)
         promised = self._promised_before(pool) if free else {}
         pods = self._pools.get(pool, {}).values()
@@ -74,6 +76,7 @@ class Inventory:
     def claim(self, pool: Key, needs: Needs, replicas: int) -> None:
         """Keep in mind that a pool has asked for so many replicas."""
         if replicas > self._placed(pool):
+            needs = self._admitted(pool, needs)
             self._claims[pool] = Claim(needs, replicas)  # one that was there keeps its turn
         else:
             self._claims.pop(pool, None)
@@ -138,6 +141,18 @@ class Inventory:
     def lost(self, path: str) -> None:
         """Take in that a kind is not watched any more."""
         self._listed.discard(path)
+
+    def _admitted(self, pool: Key, needs: Needs) -> Needs:
+        """Count what admission adds to a pod, as the pool's newest shows: overhead, sidecars.
+
+        A RuntimeClass's overhead is in no template, and comes on top of the cores.
+        """
+        pods = self._pools.get(pool, {}).values()
+        alike = (pod for pod in pods if pod.worker_cpu == needs.cores * 1000)
+        newest = max(alike, key=lambda pod: pod.since, default=None)
+        if newest is None:
+            return needs
+        return replace(needs, amount=needs.amount.largest(newest.amount))
 
     def _room(self, needs: Needs) -> Room:
         version, found = self._rooms.get(needs, (-1, {}))

@@ -160,3 +160,28 @@ def test_a_pod_that_is_turned_away_is_told_at_once_and_only_once() -> None:
     inventory.put_pod(rejected("a", 0))
     inventory.put_pod(rejected("a", 0))
     assert told == [POOL]
+
+
+def test_what_admission_adds_to_a_pod_is_counted_from_the_first_one_on() -> None:
+    """A RuntimeClass's overhead is in no template."""
+    inventory = Inventory()
+    inventory.put_node(node("n1", 2500))
+    inventory.listed(NODES, {"n1"})
+    inventory.listed(PODS, set())
+    assert total(inventory) == 2
+    with_overhead = ONE_CORE.amount.plus(Amount(350, 0, 0))
+    inventory.put_pod(pod("a", amount=with_overhead))
+    assert total(inventory) == 1, "2500 - 1350 is less than 1350"
+
+    inventory.claim(POOL, ONE_CORE, 2)
+    inventory.put_node(node("n1", 3500))
+    assert total(inventory, OTHER) == 0, "3500 - 2 x 1350 is less than 1000"
+
+
+def test_pods_of_another_size_say_nothing_of_those_to_come() -> None:
+    inventory = Inventory()
+    inventory.put_node(node("n1", 4000))
+    inventory.listed(NODES, {"n1"})
+    inventory.listed(PODS, set())
+    inventory.put_pod(pod("a", amount=ONE_CORE.amount.times(2)._replace(pods=1), worker_cpu=2000))
+    assert total(inventory) == 3, "it has two cores, and each of those to come one"

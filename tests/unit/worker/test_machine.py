@@ -8,6 +8,10 @@ from image_worker.machine import Kind, Topology, Virtualisation, topology, virtu
 VM_FLAGS = "processor : 0\nflags\t\t: fpu vme hypervisor lahf_lm\n"
 PLAIN_FLAGS = "processor : 0\nflags\t\t: fpu vme lahf_lm\nbugs\t\t: hypervisor\n"
 LXCFS = "412 409 0:56 /proc/stat /proc/stat rw,nosuid - fuse.lxcfs lxcfs rw,user_id=0\n"
+HOSTS = (
+    "1571 1570 253:1 {}/var/lib/kubelet/pods/6f2b0f4e-8a5c-4b43-9f0e-0d9a8f7b6c5d/etc-hosts "
+    "/etc/hosts rw,relatime - ext4 /dev/vda1 rw\n"
+)
 DMI = "/sys/class/dmi/id/"
 
 
@@ -128,6 +132,21 @@ DMI = "/sys/class/dmi/id/"
             {machine.MOUNTS: LXCFS.replace("/proc/stat", "/var/lib/lxcfs")},
             Virtualisation(Kind.BARE_METAL),
             id="the host of LXC",
+        ),
+        pytest.param(
+            {machine.MOUNTS: HOSTS.format("/var/lib/lxc/node-3/rootfs")},
+            Virtualisation(Kind.CONTAINER, "lxc"),
+            id="a pod in LXC",
+        ),
+        pytest.param(
+            {machine.MOUNTS: HOSTS.format("/rootfs")},
+            Virtualisation(Kind.CONTAINER, "lxc"),
+            id="a pod in LXC with a volume of its own",
+        ),
+        pytest.param(
+            {machine.MOUNTS: HOSTS.format("") + HOSTS.format("/ostree/deploy/os")},
+            Virtualisation(Kind.BARE_METAL),
+            id="pods elsewhere",
         ),
         pytest.param(
             {machine.CONTAINER: "docker\n", machine.INIT_CGROUP: "0::/kubepods/pod1/c\n"},

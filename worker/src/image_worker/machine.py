@@ -179,9 +179,14 @@ def _shared_kernel(texts: Texts) -> str:
         return told
     if re.search(r":/lxc(\.payload)?[./]", texts.get(INIT_CGROUP, "")):
         return "lxc"
+    mounts = texts.get(MOUNTS, "")
     # LXC shows its containers their own /proc through a file system of its own.
     # (Its host has that, too, but elsewhere.)
-    return "lxc" if re.search(r" /proc/\S+ .* - fuse\.lxcfs ", texts.get(MOUNTS, "")) else ""
+    own = re.search(r" /proc/\S+ .* - fuse\.lxcfs ", mounts)
+    # A pod has a /proc as any other; but files of its kubelet are mounted there, and a mount tells
+    # where on its file system it begins.
+    pod = re.search(r"^\d+ \d+ \S+ (/\S*)?/rootfs/\S*/pods/[0-9a-f-]{36}/", mounts, re.MULTILINE)
+    return "lxc" if own or pod else ""
 
 
 def _found(text: str, products: tuple[tuple[str, Kind, str], ...]) -> Virtualisation | None:
