@@ -1,5 +1,7 @@
 """Each call of the protocol against a real Redis, and the points where a caller may die."""
 
+import io
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -8,12 +10,13 @@ from pathlib import Path
 import pytest
 import redis
 
+from image_worker import telemetry
 from image_worker.errors import QueueUnavailable
 from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import keys_of
 from image_worker.leases import MAX_CRASHES, Lease, Leases
 from image_worker.link import connect
-from image_worker.settings import RedisSettings
+from image_worker.settings import LogFormat, RedisSettings
 from support.queue_state import LIST, QueueState
 from support.redis_server import RedisServer
 from support.waiting import eventually
@@ -199,6 +202,32 @@ class TestClaim:
         assert timedelta(seconds=95) < due_in <= timedelta(seconds=100)
         queue.expire("retry", "w-0")
         assert leases.claim("w", "w-1").lease == Lease("w-1", "w-0", 1, 0, b"job")
+
+    @pytest.mark.parametrize(
+        "envelope", [b"no envelope at all", b"", b"a b c d \n", b"\xff 0 1\n", b"a 1 1 x\nraw"]
+    )
+    def test_an_envelope_nobody_can_read_is_buried_and_the_next_job_is_taken(
+        self,
+        leases: Leases,
+        queue: QueueState,
+        envelope: bytes,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        written, log = io.BytesIO(), telemetry.Log()
+        log.configure("ERROR", LogFormat.JSON, written, wall_clock=lambda: 0.0)
+        monkeypatch.setattr(telemetry, "log", log)
+        queue.client.zadd(queue.prefix + "retry", {"odd": 1})
+        queue.client.hset(queue.prefix + "jobs", "odd", envelope)
+        queue.push("job")
+        finished = claimed(leases)
+        claim = leases.claim("w", "w-1", finished=(finished.name, 1), retries_first=True)
+        assert (claim.acked, claim.lease, claim.spent) == (True, None, True)
+        assert set(queue.members("dead")) == {"w-1"}, "where a person finds it"
+        assert queue.client.hget(queue.prefix + "jobs", "w-1") == envelope
+        assert json.loads(written.getvalue())["reason"] == "BadEnvelope"
+        queue.push("job")
+        assert claimed(leases, "w-2").raw == b"job"
+        assert queue.members("retry") == {}
 
     def test_an_entry_whose_job_is_gone_does_not_block_the_rest(
         self, leases: Leases, queue: QueueState

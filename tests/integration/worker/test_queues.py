@@ -125,6 +125,16 @@ class TestTurns:
         assert queue.members("inflight") == {}
         assert queue.waiting == [b"4"]
 
+    def test_an_envelope_nobody_can_read_stops_neither_its_queue_nor_another(
+        self, queues: Queues, urgent: QueueState, calm: QueueState
+    ) -> None:
+        urgent.client.zadd(urgent.prefix + "retry", {"odd": 1})
+        urgent.client.hset(urgent.prefix + "jobs", "odd", "no envelope at all")
+        urgent.push("u")
+        calm.push("c")
+        assert sorted(done_in_turn(queues, 2)) == ["c", "u"]
+        assert len(urgent.members("dead")) == 1
+
 
 class TestWait:
     @pytest.mark.parametrize("name", [URGENT, CALM])

@@ -4,6 +4,7 @@
 Trouble comes up from the link as QueueUnavailable.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,6 +13,7 @@ from hashlib import sha1
 from importlib import resources
 from typing import Any
 
+from image_worker import telemetry
 from image_worker.errors import QueueUnavailable
 from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import Keys
@@ -28,6 +30,8 @@ MAX_CRASHES = 3
 """Crashes after which a job counts as poison."""
 MAX_SENTENCE_CHARACTERS = 500
 NOTHING_FINISHED = ("", 0)
+BAD_ENVELOPE = "BadEnvelope"
+SHOWN_BYTES = 80
 TWIN_WAITS = timedelta(seconds=5)
 """Until a job is looked at again whose id another one in flight has."""
 HOLDER_KEPT = timedelta(days=2)
@@ -125,7 +129,11 @@ class Leases:
             meanwhile,
         )
         if verdict == b"job":
-            return Claim(acked=bool(acked), lease=_lease(token, envelope))
+            lease = _lease(token, envelope)
+            if lease is not None:
+                return Claim(acked=bool(acked), lease=lease)
+            self._set_aside(token, envelope)
+            verdict, due_ms = b"spent", 0
         later = timedelta(milliseconds=due_ms) if due_ms >= 0 else None
         retired = verdict == b"retired"
         return Claim(
@@ -280,15 +288,30 @@ class Leases:
         )
         return call
 
+    def _set_aside(self, token: str, envelope: bytes) -> None:
+        """Bury what others than the scripts have written, or it would come again and again."""
+        self.bury(token, reason=BAD_ENVELOPE, sentence="")
+        telemetry.log(
+            logging.ERROR,
+            "a job's envelope cannot be read, so it was buried as it is",
+            lease=token,
+            reason=BAD_ENVELOPE,
+            begins=repr(envelope[:SHOWN_BYTES]),
+        )
+
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Word]) -> Any:  # noqa: ANN401
         return self._link.run(Call(script(name), (*self._shared, *keys)), arguments)
 
 
-def _lease(name: str, envelope: bytes) -> Lease:
+def _lease(name: str, envelope: bytes) -> Lease | None:
+    """Read an envelope; None if it is none."""
     line, _, raw = envelope.partition(b"\n")
-    job_id, attempts, crashes, seen = line.split(b" ", 4)[:4]
-    identity = job_id.decode(errors="replace")
-    return Lease(name, identity, int(attempts), int(crashes), raw, int(seen))
+    try:
+        job_id, attempts, crashes, seen = line.split(b" ", 4)[:4]
+        numbers = int(attempts), int(crashes)
+        return Lease(name, job_id.decode(errors="replace"), *numbers, raw, int(seen))
+    except ValueError:
+        return None
 
 
 def _word(reply: object) -> str:
