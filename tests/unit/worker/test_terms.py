@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_worker import terms, wire
+from image_worker import job, terms, wire
 from image_worker.errors import RejectedJob
 
 
@@ -16,6 +16,13 @@ def asked(**fields: object) -> wire.Asks | None:
 def test_a_job_that_asks_for_nothing_is_not_looked_into() -> None:
     assert asked() is None
     assert asked(preset="web", identity=1, notbefore=2) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_what_is_asked_is_read_in_every_encoding_that_the_job_is(encoding: str) -> None:
+    raw = '{"filename": "a.jpg", "id": "7", "notBefore": 1}'.encode(encoding)
+    assert job.parse(raw).name.name == "a.jpg"
+    assert terms.asked(raw) == wire.Asks("7", 1000)
 
 
 def test_a_null_asks_for_nothing() -> None:

@@ -9,8 +9,8 @@ from image_worker import moments, wire
 from image_worker.errors import RejectedJob
 
 MAX_ID_BYTES = 256
-_MARKS = (b'"id"', b'"notBefore"', b"\\u")
-"""A payload with none of these asks for nothing; the last one may spell the others."""
+_MARKS = (b'"id"', b'"notBefore"', b"\\u", b"\0")
+"""A payload with none of these asks for nothing; the last two may spell the others (UTF-16)."""
 
 
 def asked(raw: bytes) -> wire.Asks | None:
