@@ -65,6 +65,10 @@ def check_one_process_for_each_whole_core(
     with Pod(folder, limits=limits, threads_per_core="2") as pod:
         records = pod.records(len(slots))
         assert [record["affinity"] for record in records] == slots
+        assert [record["siblings"] for record in records] == [
+            kernel.siblings(int(slot)) for slot in slots
+        ]
+        assert {(record["granted"], record["online"]) for record in records} == {(cpus, "0-3")}
         main, *others = kernel.threads(pod.main)
         assert kernel.allowed(main) == cpus
         if spare:

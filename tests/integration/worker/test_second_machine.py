@@ -3,6 +3,7 @@
 Only what differs from machine to machine is replaced: the program's path, cores and ports.
 """
 
+import getpass
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from support.waiting import eventually
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "second-machine"
 PROGRAM = "/opt/image-worker/bin/python -m image_worker"
+PORT = "8%(process_num)03d"
 CPUS = sorted(os.sched_getaffinity(0))
 EXPOSURE_MOST = 20
 """Tenths, as `systemd-analyze security` counts; a service without hardening has 96."""
@@ -78,6 +80,17 @@ def test_the_unit_gives_a_job_the_time_it_may_take() -> None:
     assert "\nstopasgroup=false\n" in conf
 
 
+def test_under_supervisord_workers_are_no_root_and_have_a_port_each() -> None:
+    """supervisord opens its standard output anew, which under another user than root it cannot."""
+    conf = (FOLDER / "supervisord.conf").read_text()
+    daemon, program = conf.split("[program:image-worker]")
+    assert "\nuser=root\n" in daemon
+    assert "\nuser=image-worker\n" in program
+    assert f'WORKERPOOL_HTTP_PORT="{PORT}"' in program
+    ports = [int(PORT % {"process_num": number}) for number in range(1000)]
+    assert ports == list(range(8000, 9000))
+
+
 @pytest.mark.skipif(CPUS[:2] != [0, 1], reason="needs the cores 0 and 1")
 def test_supervisord_runs_a_pinned_worker_on_each_core_and_sees_them_off(
     server: RedisServer, queue: QueueState, tmp_path: Path
@@ -119,7 +132,10 @@ def supervisord(server: RedisServer, folder: Path) -> Iterator[subprocess.Popen[
     for old, new in (
         (PROGRAM, command),
         ("numprocs_start=2", "numprocs_start=0"),
-        ('WORKERPOOL_HTTP_PORT="81%(process_num)02d"', 'WORKERPOOL_HTTP_PORT="0"'),
+        (f'WORKERPOOL_HTTP_PORT="{PORT}"', 'WORKERPOOL_HTTP_PORT="0"'),
+        ("user=root", f"user={getpass.getuser()}"),
+        ("user=image-worker", f"user={getpass.getuser()}"),
+        ("pidfile=/run", f"pidfile={folder}"),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -129,7 +145,6 @@ def supervisord(server: RedisServer, folder: Path) -> Iterator[subprocess.Popen[
         "WORKERPOOL_INPUT_DIR": str(folder / "in"),
         "WORKERPOOL_OUTPUT_DIR": str(folder / "out"),
         "WORKERPOOL_LEASE_SECONDS": "3",
-        "HOME": str(folder),
     }
     secrets = ("WORKERPOOL_REDIS_USERNAME", "WORKERPOOL_REDIS_PASSWORD")
     variables = {name: value for name, value in variables.items() if name not in secrets}
