@@ -123,7 +123,11 @@ def test_a_pod_that_a_node_turns_away_stops_the_growth_for_a_while_and_is_explai
     own_shop.await_replicas(5)
 
     refused = nodes.bind(own_shop.namespace, smt, pool="images")
-    nodes.turn_away(refused, "SMTAlignmentError", "SMT Alignment Error: requested 1 cpus")
+    nodes.turn_away(
+        refused,
+        "SMTAlignmentError",
+        "SMT Alignment Error: requested 1 cpus not multiple cpus per core = 2",
+    )
     own_shop.await_condition("ScalingLimited", "True", "PodsRejected")
     await_words(own_shop, "4 of 5 replicas have no place")
     await_words(own_shop, "spec.cpu.cores: 2")
