@@ -4,25 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from support.reports import UNDISTURBED
 from workerpool_operator import evidence
 from workerpool_operator.evidence import LISTS, WORDS, Report, Trouble, parse
 from workerpool_operator.resource import Key
 
-GOOD = Report(
-    "w0",
-    Key("shop", "images"),
-    pod="images-worker-a",
-    node="node-1",
-    cpus=frozenset({2}),
-    siblings=frozenset({2, 6}),
-    granted=frozenset({2, 6}),
-    virtualisation="kvm",
-    stolen=0.01,
-    waited=0.02,
-    throttled=0.0,
-    switches_per_second=3.0,
-    migrations_per_second=0.0,
-)
+GOOD = replace(UNDISTURBED, siblings=frozenset({2, 6}), granted=frozenset({2, 6}))
 OTHER = replace(GOOD, worker="w1", pod="images-worker-b", node="node-2")
 FIGURES = 6
 

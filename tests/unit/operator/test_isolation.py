@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from support.reports import UNDISTURBED, survey
 from support.workerpools import stored
 from workerpool_operator import isolation
 from workerpool_operator.errors import Unreadable
@@ -11,24 +12,10 @@ from workerpool_operator.evidence import Report, Survey
 from workerpool_operator.resource import Key, Pool
 from workerpool_operator.resource import parse as parse_pool
 
-KEY = Key("shop", "images")
 POOL = parse_pool(stored())
 SHARED = parse_pool(stored({"spec.cpu": {"policy": "Shared", "request": "250m"}}))
-GOOD = Report(
-    "w0",
-    KEY,
-    pod="images-worker-a",
-    node="node-1",
-    cpus=frozenset({2}),
-    siblings=frozenset({2}),
-    granted=frozenset({2}),
-    virtualisation="kvm",
-    stolen=0.01,
-    waited=0.02,
-    throttled=0.0,
-    switches_per_second=3.0,
-    migrations_per_second=0.0,
-)
+GOOD = UNDISTURBED
+KEY = GOOD.pool
 OTHER = replace(GOOD, worker="w1", pod="images-worker-b", node="node-2", stolen=0.0)
 WHOLE = parse_pool(stored({"spec.cpu": {"policy": "Exclusive", "cores": 2, "threadsPerCore": 2}}))
 CORE = frozenset({2, 6})
@@ -39,10 +26,6 @@ REMEDY = (
     "Have the kubelet give out whole cores (full-pcpus-only: docs/placement.md) and set "
     "spec.cpu.threadsPerCore: 2, with spec.cpu.cores 2 or a multiple."
 )
-
-
-def survey(*reports: Report) -> Survey:
-    return Survey(len(reports), reports)
 
 
 def verdicts(found: Survey | Unreadable | None, pool: Pool = POOL) -> dict[str, tuple[str, str]]:

@@ -2,16 +2,13 @@
 
 from dataclasses import replace
 
-from workerpool_operator.evidence import Report, Survey
+from support.reports import survey
+from workerpool_operator.evidence import Report
 from workerpool_operator.neighbours import Neighbours
 from workerpool_operator.resource import Key
 
 IMAGES = Report("w0", Key("shop", "images"), pod="images-a", node="n1", cpus=frozenset({2}))
 FILMS = replace(IMAGES, worker="w1", pool=Key("shop", "films"), pod="films-a")
-
-
-def survey(*reports: Report) -> Survey:
-    return Survey(len(reports), reports)
 
 
 def test_a_worker_of_another_queue_on_the_same_core_is_told() -> None:
