@@ -27,7 +27,7 @@ from support.product import (
 
 RELEASE = "wptest"
 NAMESPACE = "workerpool-test"
-POOL_NAMESPACES = [f"{NAMESPACE}-{number}" for number in range(1, 21)]
+POOL_NAMESPACES = [f"{NAMESPACE}-{number}" for number in range(1, 31)]
 TEST_SECONDS = 240
 POOLS = pytest.StashKey[list[PhotoPool]]()
 ARTIFACTS = ROOT / ".build" / "artifacts"
@@ -102,7 +102,9 @@ def make_pool(
     with ExitStack() as stack:
 
         def make(**spec: Any) -> PhotoPool:  # noqa: ANN401  whatever the resource has
-            pool = PhotoPool(product, next(namespaces), spec)
+            namespace = next(namespaces, None)
+            assert namespace, "The tests make more pools than POOL_NAMESPACES has: lengthen it."
+            pool = PhotoPool(product, namespace, spec)
             stack.callback(pool.delete)
             pool.create()
             pools.append(pool)
