@@ -97,6 +97,19 @@ def test_metrics_read_as_prometheus_wants_them() -> None:
     assert "seconds_sum 1000.309" in [line[:20] for line in lines]
 
 
+def test_what_several_count_is_read_as_one() -> None:
+    metrics = Metrics()
+    metrics.declare("jobs_total", "counter", "Jobs.")
+    metrics.declare("seconds", "histogram", "Seconds.")
+    metrics.add("jobs_total", outcome="done")
+    for _ in range(2):
+        metrics.series("jobs_total", outcome="done").value += 2
+        metrics.histogram("seconds").observe(0.25)
+    lines = metrics.render().splitlines()
+    assert 'jobs_total{outcome="done"} 5' in lines
+    assert {'seconds_bucket{le="0.25"} 2', "seconds_sum 0.5", "seconds_count 2"} <= set(lines)
+
+
 def test_a_counter_shows_as_zero_before_anything_happened() -> None:
     metrics = Metrics()
     metrics.declare("jobs_total", "counter", "Jobs.")

@@ -22,6 +22,31 @@ def test_an_outcome_survives_the_wire(outcome: wire.Answer) -> None:
     assert wire.decode_answer(wire.encode(outcome)) == outcome
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", ValueError),
+        (b"\xff", ValueError),
+        (b'["Failed", "Storage", "disk full"] x', ValueError),
+        (b"[" * 100_000, RecursionError),
+        (b"7", TypeError),
+        (b"[]", ValueError),
+        (b"[[]]", TypeError),
+        (b'["Ready", 7, [0]]', KeyError),
+        (b'["Done"]', TypeError),
+        (b'["Done", ["a.jpg"], 1, 2, 3, 4, null, null]', TypeError),
+        (b'["Done", "a.jpg", 1, 2, 3, 4.5, null, null]', TypeError),
+        (b'["Done", "a.jpg", 1, 2, 3, 4, "result", null]', TypeError),
+        (b'["Done", "a.jpg", 1, 2, 3, 4, null, null, 5]', TypeError),
+        (b'["Rejected", "BadJson", null]', TypeError),
+        (b'["Asks", 7, null]', TypeError),
+    ],
+)
+def test_nonsense_is_no_answer(answer: bytes, why: type[Exception]) -> None:
+    with pytest.raises(why):
+        wire.decode_answer(answer)
+
+
 def test_ready_survives_the_wire() -> None:
     ready = wire.Ready(pid=7, cpus=(0, 3))
     assert wire.decode_ready(wire.encode(ready)) == ready

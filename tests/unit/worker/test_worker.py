@@ -90,6 +90,16 @@ class Told:
 
 def told(answers: list[wire.Answer], when: str, happens: Callable[[Told], None]) -> list[str]:
     """Run a worker until it has left; return the calls it made, but for the first claim."""
+    return told_counting(telemetry.Metrics(), answers, when, happens)
+
+
+def told_counting(
+    metrics: telemetry.Metrics,
+    answers: list[wire.Answer],
+    when: str,
+    happens: Callable[[Told], None],
+) -> list[str]:
+    """Do so, and count what happens."""
     stop = Stop()
     both = Told(stop, answers)
     both.when[when] = lambda: happens(both)
@@ -99,7 +109,7 @@ def told(answers: list[wire.Answer], when: str, happens: Callable[[Told], None])
         stop=stop,
         job_timeout=timedelta(seconds=9),
         max_attempts=5,
-        metrics=declared(telemetry.Metrics()),
+        metrics=declared(metrics),
         health=telemetry.Health(lambda: 0.0),
         clock=lambda: 0.0,
         chance=Random(1),
@@ -124,3 +134,14 @@ def test_an_id_is_remembered_also_if_that_is_only_answered_when_the_worker_leave
     calls = told([wire.Asks("x", None), DONE], "finish", Told.unanswered_until_time_is_up)
     asked = ["run", "admit x", "go_on", "finish x"]
     assert calls == [*asked, "finish x", f"leave {NOTHING_FINISHED}"]
+
+
+def test_after_an_exception_nobody_foresaw_no_job_counts_as_running() -> None:
+    def stumble(both: Told) -> None:
+        both.time_is_up()
+        raise ZeroDivisionError
+
+    metrics = telemetry.Metrics()
+    told_counting(metrics, [], "run", stumble)
+    lines = metrics.render().splitlines()
+    assert {"image_worker_bugs_total 1", "image_worker_in_flight 0"} <= set(lines)

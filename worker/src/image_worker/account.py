@@ -5,7 +5,6 @@ can fail or wait.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from image_worker import telemetry, wire
@@ -17,7 +16,7 @@ SET_ASIDE = {
     "twin": "another job with its id is being done; it waits for what comes of that",
     "duplicate": "a job with its id was done; it is forgotten",
     "away": "its queue does not answer; it is handed back when it does",
-    "lost": "others took it over before it was begun",
+    "lost": "before it was begun it was ours no more: others have it, or it waits as it asked",
 }
 
 
@@ -33,23 +32,34 @@ class Account:
 
     def __init__(self, metrics: telemetry.Metrics, cpu: int | None) -> None:
         self._metrics = metrics
-        self._count_done = metrics.series("image_worker_jobs_total", outcome="done").add
-        self._count_running = metrics.series("image_worker_in_flight").add
-        self._observe = metrics.histogram("image_worker_job_seconds").observe
-        self._observe_wait = metrics.histogram("image_worker_wait_seconds").observe
-        self._count_busy = self._busy_on(cpu)
+        self._done = metrics.series("image_worker_jobs_total", outcome="done")
+        self._running = metrics.series("image_worker_in_flight")
+        self._seconds = metrics.histogram("image_worker_job_seconds")
+        self._waits = metrics.histogram("image_worker_wait_seconds")
+        self._busy_on: dict[str, telemetry.Series] = {}
+        self.move(cpu)
 
     def move(self, cpu: int | None) -> None:
         """Count busy seconds for this core from now on."""
-        self._count_busy = self._busy_on(cpu)
+        label = "any" if cpu is None else str(cpu)
+        if label not in self._busy_on:
+            self._busy_on[label] = self._metrics.series(
+                "image_worker_busy_seconds_total", cpu=label
+            )
+        self._busy = self._busy_on[label]
 
     def began(self) -> None:
         """Tell that a job runs."""
-        self._count_running()
+        self._running.value = 1
+
+    def stumbled(self) -> None:
+        """Tell that no job runs any more, and that nobody knows why."""
+        self._running.value = 0
+        self._metrics.add("image_worker_bugs_total")
 
     def set_aside(self, lease: Lease, aside: SetAside) -> None:
         """Tell of a job that began, but was not to be done."""
-        self._count_running(-1)
+        self._running.value = 0
         self._metrics.add("image_worker_jobs_total", outcome=aside.word)
         telemetry.log(
             logging.INFO,
@@ -62,10 +72,10 @@ class Account:
     def done(self, lease: Lease, result: wire.Done, verdict: Verdict, seconds: float) -> None:
         """Tell of a job whose renditions are in place."""
         self._ended(seconds)
-        self._count_done()
+        self._done.value += 1
         if result.pushed_ms is not None and lease.seen_ms is not None:
             # Clocks of producers may be ahead of Redis's.
-            self._observe_wait(max(0, lease.seen_ms - result.pushed_ms) / 1000)
+            self._waits.observe(max(0, lease.seen_ms - result.pushed_ms) / 1000)
         telemetry.log(
             logging.INFO,
             verdict.sentence,
@@ -103,10 +113,6 @@ class Account:
         )
 
     def _ended(self, seconds: float) -> None:
-        self._count_running(-1)
-        self._count_busy(seconds)
-        self._observe(seconds)
-
-    def _busy_on(self, cpu: int | None) -> Callable[[float], None]:
-        label = "any" if cpu is None else str(cpu)
-        return self._metrics.series("image_worker_busy_seconds_total", cpu=label).add
+        self._running.value = 0
+        self._busy.value += seconds
+        self._seconds.observe(seconds)

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from image_worker import moments
 from image_worker.errors import RejectedJob
 from image_worker.presets import Form, Preset
+from image_worker.records import record
 
 MAX_PAYLOAD_BYTES = 1 << 20
 MAX_NAME_BYTES = 255  # NAME_MAX of every Linux file system
@@ -38,7 +39,7 @@ class Address:
         return self.url
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Job:
     """A photo to make renditions of; its paths are relative, and safe to join to a root."""
 

@@ -223,7 +223,7 @@ class Keeper:
             return self._killed(child)
         except (EOFError, OSError):
             return Died(self._await_death(child))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             child.kill()
             self._await_death(child)
             return Died(f"answered with nonsense: {error}")

@@ -18,6 +18,7 @@ from image_worker.errors import QueueUnavailable
 from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import Keys
 from image_worker.link import Call, Link, Script, answered
+from image_worker.records import record
 from image_worker.resp import Word
 
 BLOCK_LONGEST = timedelta(seconds=2)
@@ -38,7 +39,7 @@ HOLDER_KEPT = timedelta(days=2)
 """Longer than any job may take."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lease:
     """A job that is ours until the lease ends; `name` is the token it was claimed with."""
 
@@ -51,7 +52,7 @@ class Lease:
     """When it was first claimed, by Redis's clock; unknown where no book is kept."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Claim:
     """The answer to a claim: whether the finished job was still ours, and what comes next."""
 
@@ -93,8 +94,8 @@ class Leases:
         self._link = link
         self._keys = keys
         self._shared = keys.shared
-        self._calls: dict[str, Call] = {}
-        """What is the same in each claim of a worker."""
+        self._claims: dict[tuple[str, bool], Call] = {}
+        """What is the same in each claim of a worker, with retries first and without."""
         self._lease_ms = _ms(lease)
         # A blocked BLMOVE must end before the worker that sent it can be struck off.
         self._block_longest = min(BLOCK_LONGEST, lease / 2)
@@ -122,18 +123,18 @@ class Leases:
         After QueueUnavailable ask again with the same token: a job that the lost reply had
         granted is granted again.
         """
-        first = "retry" if retries_first else "new"
-        acked, verdict, envelope, due_ms = self._link.run(
-            self._calls.get(worker) or self._call_of(worker),
-            (token, *finished, first, result),
+        acked, *answer = self._link.run(
+            self._claims.get((worker, retries_first)) or self._claim_of(worker, retries_first),
+            (token, *finished, result),
             meanwhile,
         )
-        if verdict == b"job":
-            lease = _lease(token, envelope)
+        if len(answer) == 1:
+            lease = _lease(token, answer[0])
             if lease is not None:
-                return Claim(acked=bool(acked), lease=lease)
-            self._set_aside(token, envelope)
-            verdict, due_ms = b"spent", 0
+                return Claim(bool(acked), lease)
+            self._set_aside(token, answer[0])
+            return Claim(bool(acked), spent=True)
+        verdict, due_ms = answer
         later = timedelta(milliseconds=due_ms) if due_ms >= 0 else None
         retired = verdict == b"retired"
         return Claim(
@@ -279,12 +280,13 @@ class Leases:
         """Drop the connection."""
         self._link.close()
 
-    def _call_of(self, worker: str) -> Call:
+    def _claim_of(self, worker: str, retries_first: bool) -> Call:  # noqa: FBT001  a dict's key
         keys = self._keys
-        call = self._calls[worker] = Call(
+        call = self._claims[worker, retries_first] = Call(
             script("claim"),
             (*self._shared, keys.landing, keys.results, keys.retired, keys.record(worker)),
             *(worker, self._lease_ms, self._results_kept, MAX_PAYLOAD_BYTES),
+            "retry" if retries_first else "new",
         )
         return call
 

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 Word = str | int | bytes
+_END: Final = b"\r\n"
 _READ_BYTES: Final = 64 << 10
+
+
+def _head(size: int) -> bytes:
+    return b"$%d\r\n" % size
+
+
+_HEADS: Final = [_head(size) for size in range(256)]
+"""To write one takes longer than all else that is done for a word."""
 
 
 class Refused(Exception):
@@ -26,12 +35,11 @@ def packed(words: Sequence[Word]) -> bytes:
 
 def bulks(words: Sequence[Word]) -> bytes:
     """Write some words of a command."""
-    return b"".join(map(_bulk, words))
-
-
-def _bulk(word: Word) -> bytes:
-    data = word if isinstance(word, bytes) else str(word).encode()
-    return b"$%d\r\n%b\r\n" % (len(data), data)
+    parts: list[bytes] = []
+    for word in words:
+        data = word if isinstance(word, bytes) else str(word).encode()
+        parts += (_HEADS[len(data)] if len(data) < len(_HEADS) else _head(len(data)), data, _END)
+    return b"".join(parts)
 
 
 class Replies:

@@ -10,9 +10,9 @@ import sys
 import threading
 import traceback
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import BinaryIO, Final
 
@@ -30,31 +30,28 @@ Line = Callable[[float, int, str, Mapping[str, object]], str]
 def json_line(seconds: float, level: int, message: str, facts: Mapping[str, object]) -> str:
     """Write one JSON object; hostile file names come out escaped.
 
-    Pieced together by hand: an encoder made anew for each line costs more than the rest of it.
+    Filled into a form by hand: an encoder made anew for each line costs more than the rest of it.
     """
     whole = int(seconds)
-    parts = [
-        f'{{"time": "{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}+00:00", ',
-        f'"level": "{_level(level)}", "message": {_quoted(message)}',
+    values = [
+        _quoted(value) if type(value) is str else value if type(value) is int else _encode(value)
+        for value in facts.values()
     ]
-    for name, value in facts.items():
-        if type(value) is str:
-            parts.append(f', "{name}": {_quoted(value)}')
-        elif type(value) is int:
-            parts.append(f', "{name}": {value}')
-        else:
-            parts.append(f', "{name}": {_encode(value)}')
-    return "".join(parts) + "}"
+    when = (_to_the_second(whole), int((seconds - whole) * 1000))
+    return _form(level, message, *facts) % (*when, *values)
+
+
+@lru_cache(maxsize=64)
+def _form(level: int, message: str, *names: str) -> str:
+    """Return a line with its values left out."""
+    same = f'"level": "{logging.getLevelName(level).lower()}", "message": {_quoted(message)}'
+    fields = "".join(f', "{name}": %s' for name in names)
+    return f'{{"time": "%s.%03d+00:00", {same.replace("%", "%%")}{fields}}}'
 
 
 @lru_cache(maxsize=1)
 def _to_the_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
-
-
-@cache
-def _level(level: int) -> str:
-    return logging.getLevelName(level).lower()
 
 
 def text_line(seconds: float, level: int, message: str, facts: Mapping[str, object]) -> str:
@@ -108,78 +105,75 @@ log: Final = Log()
 
 
 class Series:
-    """One counter or gauge with its labels, looked up once and used for ever."""
+    """One writer's part of a counter or gauge."""
 
-    __slots__ = ("_lock", "value")
+    __slots__ = ("value",)
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self.value = 0.0
-
-    def add(self, by: float = 1) -> None:
-        """Add to it."""
-        with self._lock:
-            self.value += by
-
-    def set(self, value: float) -> None:
-        """Set it."""
-        self.value = value
 
 
 class Histogram:
-    """Observed seconds: per bucket (made cumulative when read), and summed."""
+    """One writer's part of the observed seconds: per bucket (not cumulative), and summed."""
 
-    __slots__ = ("_lock", "cells")
+    __slots__ = ("cells",)
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self.cells = [0.0] * (len(SECONDS_BUCKETS) + 2)
 
     def observe(self, seconds: float) -> None:
         """Count one observation."""
-        cell = bisect_left(SECONDS_BUCKETS, seconds)
-        with self._lock:
-            self.cells[cell] += 1
-            self.cells[-1] += seconds
+        self.cells[bisect_left(SECONDS_BUCKETS, seconds)] += 1
+        self.cells[-1] += seconds
 
 
 class Metrics:
     """Counters, gauges and one kind of histogram, in Prometheus's text format.
 
     Every name is declared with its help before use, so that each line has a meaning written
-    beside it, and shows up as zero before anything happened.
+    beside it, and shows up as zero before anything happened.  Who counts for every job asks for
+    a part of its own, to which no other thread writes: it needs no lock, and what is read is the
+    sum of all parts.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kinds: dict[str, tuple[str, str]] = {}
-        self._series: dict[str, dict[Labels, Series]] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._series: dict[str, dict[Labels, list[Series]]] = {}
+        """The first of each is for all who ask for no part."""
+        self._histograms: dict[str, list[Histogram]] = {}
 
     def declare(self, name: str, kind: str, text: str) -> None:
         """Declare a counter, gauge or histogram."""
         self._kinds[name] = (kind, text)
         if kind == "histogram":
-            self._histograms[name] = Histogram()
+            self._histograms[name] = []
         else:
             self._series[name] = {}
 
     def series(self, name: str, **labels: str) -> Series:
-        """Return a counter or gauge, for those who use it for every job."""
+        """Return a part of a counter or gauge, for one thread alone."""
+        series = Series()
         with self._lock:
-            return self._series[name].setdefault(tuple(sorted(labels.items())), Series())
+            self._parts(name, labels).append(series)
+        return series
 
     def histogram(self, name: str) -> Histogram:
-        """Return a histogram."""
-        return self._histograms[name]
+        """Return a part of a histogram, for one thread alone."""
+        histogram = Histogram()
+        with self._lock:
+            self._histograms[name].append(histogram)
+        return histogram
 
     def add(self, name: str, by: float = 1, **labels: str) -> None:
         """Add to a counter or gauge."""
-        self.series(name, **labels).add(by)
+        with self._lock:
+            self._parts(name, labels)[0].value += by
 
     def set(self, name: str, value: float, **labels: str) -> None:
-        """Set a gauge."""
-        self.series(name, **labels).set(value)
+        """Set a gauge of which nobody has a part."""
+        with self._lock:
+            self._parts(name, labels)[0].value = value
 
     def render(self) -> str:
         """Write everything in the text exposition format 0.0.4."""
@@ -188,14 +182,17 @@ class Metrics:
             for name, (kind, text) in self._kinds.items():
                 lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
                 if kind == "histogram":
-                    lines += _histogram(name, self._histograms[name].cells)
+                    lines += _histogram(name, self._histograms[name])
                 else:
-                    series = self._series[name] or {(): Series()}
+                    series = self._series[name] or {(): [Series()]}
                     lines += [
-                        f"{name}{_braces(labels)} {one.value:.17g}"
-                        for labels, one in series.items()
+                        f"{name}{_braces(labels)} {sum(part.value for part in parts):.17g}"
+                        for labels, parts in series.items()
                     ]
         return "\n".join(lines) + "\n"
+
+    def _parts(self, name: str, labels: Mapping[str, str]) -> list[Series]:
+        return self._series[name].setdefault(tuple(sorted(labels.items())), [Series()])
 
 
 class Health:
@@ -245,8 +242,10 @@ class Health:
             return tuple(self._obstacles.values())
 
 
-def _histogram(name: str, cells: list[float]) -> list[str]:
+def _histogram(name: str, parts: Sequence[Histogram]) -> list[str]:
     lines = []
+    columns = zip(Histogram().cells, *(part.cells for part in parts), strict=True)
+    cells = [sum(column) for column in columns]
     total = 0.0
     bounds = [f"{bound:g}" for bound in SECONDS_BUCKETS] + ["+Inf"]
     for bound, cell in zip(bounds, cells, strict=False):

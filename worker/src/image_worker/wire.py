@@ -8,8 +8,12 @@ job, or what the job asks first; then it comes down again with the word that it 
 
 import json
 import struct
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from types import NoneType
+from typing import Any, Final, Protocol
+
+from image_worker.records import record
 
 _LENGTH: Final = struct.Struct(">I")
 MAX_FRAME_BYTES = 4 << 20  # payloads and outcomes are far smaller
@@ -18,7 +22,7 @@ LOOK: Final = b"?"
 GO: Final = b"!"
 """The word for one that may be done whatever it asks."""
 _READ_BYTES: Final = 16 << 10  # a frame of usual size comes with a single read
-_from_json: Final = json.JSONDecoder().decode
+_from_json: Final = json.JSONDecoder().raw_decode
 _to_json: Final = json.JSONEncoder().encode
 
 
@@ -37,7 +41,7 @@ class Ready:
     cpus: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Done:
     """The thumbnail is in place."""
 
@@ -78,8 +82,17 @@ class Asks:
 
 Outcome = Done | Rejected | Failed
 Answer = Outcome | Asks
-_ANSWERS: Final[dict[str, type[Answer]]] = {
-    kind.__name__: kind for kind in (Done, Rejected, Failed, Asks)
+_NUMBER: Final = (int, NoneType)
+_ANSWERS: Final[dict[str, tuple[type[Answer], tuple[Any, ...]]]] = {
+    "Done": (Done, (str, int, int, int, int, (dict, NoneType), _NUMBER)),
+    "Rejected": (Rejected, (str, str)),
+    "Failed": (Failed, (str, str)),
+    "Asks": (Asks, ((str, NoneType), _NUMBER)),
+}
+"""What a child may answer, and of what types: it decodes what strangers uploaded."""
+_VALUES: Final = {
+    kind: attrgetter(*(one.name for one in fields(kind)))
+    for kind in (Ready, Done, Rejected, Failed, Asks)
 }
 
 
@@ -125,17 +138,31 @@ class Frames:
 
 def encode(message: Ready | Answer) -> bytes:
     """Write a message as JSON: its kind, then its fields in their order."""
-    values = [getattr(message, name) for name in message.__slots__]
-    return _to_json([type(message).__name__, *values]).encode()
+    kind = type(message)
+    return _to_json([kind.__name__, *_VALUES[kind](message)]).encode()
 
 
 def decode_ready(body: bytes) -> Ready:
-    """Read the first message of a child."""
-    _, pid, cpus = _from_json(body.decode())
+    """Read the first message of a child; raises ValueError or TypeError for nonsense."""
+    _, pid, cpus = _decoded(body)
     return Ready(pid, tuple(cpus))
 
 
 def decode_answer(body: bytes) -> Answer:
-    """Read what became of a job, or what it asks first."""
-    kind, *values = _from_json(body.decode())
-    return _ANSWERS[kind](*values)
+    """Read what became of a job, or what it asks first; raises for nonsense.
+
+    ValueError, TypeError, KeyError or RecursionError, for nonsense is of many kinds.
+    """
+    word, *values = _decoded(body)
+    kind, types = _ANSWERS[word]
+    if not all(map(isinstance, values, types)):
+        raise TypeError(f"{word} of {[type(value).__name__ for value in values]}")
+    return kind(*values)
+
+
+def _decoded(body: bytes) -> Any:  # noqa: ANN401
+    text = body.decode()
+    message, end = _from_json(text)
+    if end != len(text):
+        raise ValueError(f"{len(text) - end} characters after the message")
+    return message

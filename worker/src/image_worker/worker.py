@@ -58,7 +58,6 @@ class Worker:
         self._job_timeout = job_timeout
         self._max_attempts = max_attempts
         self._ids_kept = ids_kept
-        self._metrics = metrics
         self._account = Account(metrics, child.cpu)
         self._endurance = Endurance(
             self.id, stop=stop, metrics=metrics, health=health, chance=chance
@@ -124,7 +123,7 @@ class Worker:
                     self._step()
                 except Exception:  # noqa: BLE001 (the edge of the task: one bug must not end the worker)
                     telemetry.log.exception("a step of the worker failed unexpectedly")
-                    self._metrics.add("image_worker_bugs_total")
+                    self._account.stumbled()
                     self._held = None  # its lease runs out, and others take the job
                     self._claims += 1
                     self._endurance.stumbled()
