@@ -11,10 +11,11 @@ import pytest
 import redis
 
 from image_worker import telemetry
+from image_worker.envelope import Lease
 from image_worker.errors import QueueUnavailable
 from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import keys_of
-from image_worker.leases import MAX_CRASHES, Lease, Leases
+from image_worker.leases import MAX_CRASHES, Leases
 from image_worker.link import connect
 from image_worker.settings import LogFormat, RedisSettings
 from support.queue_state import LIST, QueueState

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from image_worker.envelope import Lease
 from image_worker.errors import QueueUnavailable
 from image_worker.keys import keys_of
-from image_worker.leases import Lease, Leases
+from image_worker.leases import Leases
 from image_worker.link import connect
 from image_worker.settings import RedisSettings
 from support import planned_supervisor

@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 
 from image_worker import telemetry, wire
+from image_worker.envelope import Lease
 from image_worker.errors import QueueUnavailable
 from image_worker.keeper import Keeper
-from image_worker.leases import NOTHING_FINISHED, Claim, Lease, Leases
+from image_worker.leases import NOTHING_FINISHED, Claim, Leases
 from image_worker.stop import Stop
 from image_worker.supervisor import declared
 from image_worker.worker import Worker

@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 
 from image_worker import telemetry, wire
-from image_worker.leases import Lease
+from image_worker.envelope import Lease
 from image_worker.verdict import Action, Verdict
 
 SET_ASIDE = {

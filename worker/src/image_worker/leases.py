@@ -6,7 +6,7 @@ Trouble comes up from the link as QueueUnavailable.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from hashlib import sha1
@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any
 
 from image_worker import telemetry
+from image_worker.envelope import Lease, opened
 from image_worker.errors import QueueUnavailable
 from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import Keys
@@ -37,19 +38,6 @@ TWIN_WAITS = timedelta(seconds=5)
 """Until a job is looked at again whose id another one in flight has."""
 HOLDER_KEPT = timedelta(days=2)
 """Longer than any job may take."""
-
-
-@record
-class Lease:
-    """A job that is ours until the lease ends; `name` is the token it was claimed with."""
-
-    name: str
-    job_id: str
-    attempts: int
-    crashes: int
-    raw: bytes
-    seen_ms: int | None = field(default=None, compare=False)
-    """When it was first claimed, by Redis's clock; unknown where no book is kept."""
 
 
 @record
@@ -129,7 +117,7 @@ class Leases:
             meanwhile,
         )
         if len(answer) == 1:
-            lease = _lease(token, answer[0])
+            lease = opened(token, answer[0])
             if lease is not None:
                 return Claim(bool(acked), lease)
             self._set_aside(token, answer[0])
@@ -303,17 +291,6 @@ class Leases:
 
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Word]) -> Any:  # noqa: ANN401
         return self._link.run(Call(script(name), (*self._shared, *keys)), arguments)
-
-
-def _lease(name: str, envelope: bytes) -> Lease | None:
-    """Read an envelope; None if it is none."""
-    line, _, raw = envelope.partition(b"\n")
-    try:
-        job_id, attempts, crashes, seen = line.split(b" ", 4)[:4]
-        numbers = int(attempts), int(crashes)
-        return Lease(name, job_id.decode(errors="replace"), *numbers, raw, int(seen))
-    except ValueError:
-        return None
 
 
 def _word(reply: object) -> str:

@@ -8,8 +8,9 @@ job is gone.  `docs/protocol.md` says when to choose it.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
+from image_worker.envelope import Lease
 from image_worker.keys import Keys
-from image_worker.leases import BLOCK_LONGEST, NOTHING_FINISHED, Beat, Claim, Lease
+from image_worker.leases import BLOCK_LONGEST, NOTHING_FINISHED, Beat, Claim
 from image_worker.link import Link
 
 DROPPED = "dropped"

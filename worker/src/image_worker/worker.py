@@ -16,9 +16,10 @@ from typing import TypeVar, assert_never
 from image_worker import job, keeper, results, telemetry, wire
 from image_worker.account import Account, SetAside
 from image_worker.endurance import Endurance
+from image_worker.envelope import Lease
 from image_worker.errors import QueueUnavailable, RejectedJob
 from image_worker.keeper import Keeper
-from image_worker.leases import BLOCK_LONGEST, NOTHING_FINISHED, Lease, Leases
+from image_worker.leases import BLOCK_LONGEST, NOTHING_FINISHED, Leases
 from image_worker.link import ANSWER_WITHIN
 from image_worker.lossy import AtMostOnce
 from image_worker.queues import Queues
