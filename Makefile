@@ -104,7 +104,7 @@ lock: venv ## Resolve the dependencies anew into locks/
 	@for part in operator worker; do $(COMPILE) --all-extras $$part/pyproject.toml -o locks/$$part.txt; done
 	@$(COMPILE) $(NOT_OURS) --all-extras --group dev operator/pyproject.toml worker/pyproject.toml cli/pyproject.toml -o locks/dev.txt
 	@$(COMPILE) --group bench -c locks/dev.txt -o locks/bench.txt
-	@for part in uv build; do $(COMPILE) locks/$$part.in -o locks/$$part.txt; done
+	@for part in uv build go; do $(COMPILE) locks/$$part.in -o locks/$$part.txt; done
 
 packages: ## Install the system packages that are missing
 	@$(PYTHON) -m localcluster install-packages --for-tests

