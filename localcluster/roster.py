@@ -5,11 +5,13 @@ Nobody's processors are left for it: what its pods own, pods of other nodes own,
 where pods are put, and what a kubelet does with them; not that nobody disturbs them.
 """
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 
-from localcluster import node, topology
+from localcluster import mounts, node, topology
 from localcluster.errors import LocalClusterError, Unsupported
 from localcluster.layout import Layout
 from localcluster.node import Node
@@ -31,21 +33,23 @@ class Kind(StrEnum):
 def nodes(layout: Layout) -> list[Node]:
     """Return the nodes that the cluster has, or will have when it is started."""
     started = node.plan(STARTED)
-    marks = {
-        int(mark.parent.name.rpartition("-")[2]): Kind(mark.read_text())
-        for mark in layout.state.glob(f"node-*/{_MARK}")
-    }
+    marks = dict(_read(mark) for mark in layout.state.glob(f"node-*/{_MARK}"))
     return [*started, *(_added(started, index, marks[index]) for index in sorted(marks))]
 
 
 def add(layout: Layout, kind: Kind) -> Node:
-    """Write down one node more, and return it."""
+    """Write down one node more, whole or not at all, and return it."""
     have = nodes(layout)
     free = next(index for index in range(1, len(have) + 2) if index not in _indices(have))
     new = _added(have[:STARTED], free, kind)
     folder = layout.node(new.name)
+    if folder.exists():  # of one that was never written down, or not taken away to the end
+        mounts.refuse_below(folder)
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    (folder / _MARK).write_text(kind)
+    draft = folder / f"{_MARK}.new"
+    draft.write_text(kind)
+    draft.replace(folder / _MARK)
     return new
 
 
@@ -57,6 +61,18 @@ def added(layout: Layout, name: str) -> Node:
             f"{name} is none of the nodes that were added ({', '.join(found) or 'there are none'})"
         )
     return found[name]
+
+
+def _read(mark: Path) -> tuple[int, Kind]:
+    """Return the index and the kind of the node that a file tells of."""
+    text = mark.read_text(errors="replace")
+    try:
+        return int(mark.parent.name.rpartition("-")[2]), Kind(text)
+    except ValueError:
+        raise LocalClusterError(
+            f"{mark} says {text[:40]!r}, which is no kind of node ({', '.join(Kind)}): write one "
+            "of them there if you know it, or run `down`, which needs no such file, and `up`"
+        ) from None
 
 
 def _added(started: list[Node], index: int, kind: Kind) -> Node:

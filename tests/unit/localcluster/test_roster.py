@@ -38,6 +38,33 @@ def test_an_added_node_is_remembered_as_long_as_its_folder_is_there(layout: Layo
     assert not roster.added(layout, "node-3").shown_cores
 
 
+def test_a_node_is_added_whole_or_not_at_all(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(file: Path, text: str) -> None:
+        file.write_bytes(text[:2].encode())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            roster.add(layout, Kind.PLAIN)
+    assert names(layout) == ["node-1", "node-2"]
+    (layout.node("node-3") / "kubelet").mkdir()
+    assert roster.add(layout, Kind.SIBLINGS).name == "node-3", "what was begun is in nobody's way"
+    assert not (layout.node("node-3") / "kubelet").exists()
+    assert names(layout) == ["node-1", "node-2", "node-3"]
+
+
+@pytest.mark.parametrize("text", ["", "pla", "\0\0"])
+def test_a_broken_file_is_named_with_the_way_out(layout: Layout, text: str) -> None:
+    roster.add(layout, Kind.PLAIN)
+    mark = layout.node("node-3") / "added"
+    mark.write_text(text)
+    with pytest.raises(LocalClusterError, match=rf"{mark} says .*plain, siblings.*`down`"):
+        roster.nodes(layout)
+
+
 def test_a_plain_node_has_the_processors_of_the_first(layout: Layout) -> None:
     added = roster.add(layout, Kind.PLAIN)
     first, *_ = roster.nodes(layout)
