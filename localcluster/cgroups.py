@@ -3,10 +3,15 @@
 A process is the cluster's if, and only if, it lives below the group `localcluster`. The kernel
 keeps that true across forks and crashes, so that no reused process id is ever taken for ours.
 Version 1 (one hierarchy per controller), version 2 (one for all) and hybrids are understood.
+
+In version 2 a group whose children have controllers has no processes of its own; the root of all
+is excepted, and a container's root is not that one. Who is in it moves aside until the end.
 """
 
+import errno
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +20,10 @@ from localcluster.commands import wait_until
 from localcluster.errors import Unsupported
 from localcluster.layout import CGROUP
 
-_V2_CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
+_V2_CONTROLLERS = ("cpu", "cpuset", "hugetlb", "io", "memory", "pids")
+"""A kubelet insists on all but `io`, as far as this machine's root has them."""
+_ASIDE = f"{CGROUP}-aside"
+"""Beside the cluster's own group: nobody in it is the cluster's."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,8 @@ def kill(pid: int) -> None:
 def remove(hierarchies: Hierarchies) -> None:
     """Remove the cluster's groups from every hierarchy; they must be empty of processes."""
     remove_below(*(root / CGROUP for root in hierarchies.roots))
+    if hierarchies.version == 2:  # noqa: PLR2004 - the version's own name
+        _move_back(hierarchies.roots[0])
 
 
 def remove_below(*trees: Path) -> None:
@@ -167,7 +177,47 @@ def _delegate(*groups: Path) -> None:
         group.mkdir(exist_ok=True)
         offered = (group / "cgroup.controllers").read_text().split()
         wanted = " ".join(f"+{name}" for name in _V2_CONTROLLERS if name in offered)
-        (group / "cgroup.subtree_control").write_text(wanted)
+        control = group / "cgroup.subtree_control"
+        try:
+            control.write_text(wanted)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            _move(group, group / _ASIDE)
+            control.write_text(wanted)
+
+
+def _move_back(root: Path) -> None:
+    """Put those who moved aside back, unless somebody else's groups use controllers by now."""
+    if not (root / _ASIDE).is_dir():
+        return
+    control = root / "cgroup.subtree_control"
+    try:
+        control.write_text(" ".join(f"-{name}" for name in control.read_text().split()))
+    except OSError:
+        return
+    _move(root / _ASIDE, root)
+    remove_below(root / _ASIDE)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move every process of a group into another; they may fork meanwhile."""
+    target.mkdir(exist_ok=True)
+
+    def moved() -> bool:
+        for pid in processes(source):
+            with suppress(ProcessLookupError):
+                (target / "cgroup.procs").write_text(str(pid))
+        return not processes(source)
+
+    wait_until(
+        moved,
+        timeout_seconds=10,
+        otherwise=lambda: (
+            f"processes {processes(source)} do not leave {source}, whose children get no "
+            "controllers with them in it; 0 is one of another namespace"
+        ),
+    )
 
 
 def _inherit_cpuset(*groups: Path) -> None:

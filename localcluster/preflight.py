@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster import mounts, packages, programs
+from localcluster import cgroups, mounts, packages, programs
 from localcluster.commands import succeeds
 from localcluster.errors import Unsupported
 from localcluster.layout import Layout
@@ -36,6 +36,7 @@ class Machine:
     can_sudo: bool
     free_bytes: int
     file_system: str
+    has_writable_cgroups: bool
     is_built: bool
     """Whether programs are there already, so that no build needs the room."""
     has_apt: bool
@@ -51,6 +52,7 @@ def observe(layout: Layout) -> Machine:
         can_sudo=_can_sudo(),
         free_bytes=shutil.disk_usage(layout.checkout).free,
         file_system=mounts.file_system(layout.checkout),
+        has_writable_cgroups=_can_write_cgroups(),
         is_built=all(programs.is_current(layout, each) for each in programs.PROGRAMS),
         has_apt=Path("/usr/bin/apt-get").exists(),
         has_missing_packages=bool(packages.missing()),
@@ -80,6 +82,11 @@ def problems(machine: Machine) -> list[str]:
             "containers cannot be stacked on an overlay file system, such as another container's: "
             f"clone to a folder on a disk or a volume, or {_ELSEWHERE}"
         )
+    if not machine.has_writable_cgroups:
+        found.append(
+            "a kubelet needs control groups that it can write to, and here are none: mount them, "
+            f"give the container more rights (`--privileged`), or {_ELSEWHERE}"
+        )
     if machine.has_missing_packages and not machine.has_apt:
         found.append(
             "packages are missing and there is no apt-get: docs/localcluster.md lists them; "
@@ -102,6 +109,14 @@ def check_sudo() -> None:
 
 def _can_sudo() -> bool:
     return succeeds(["sudo", "--non-interactive", "true"])
+
+
+def _can_write_cgroups() -> bool:
+    try:
+        roots = cgroups.mounted().roots
+    except (Unsupported, FileNotFoundError):  # the latter where there is no /proc
+        return False
+    return not any(os.statvfs(root).f_flag & os.ST_RDONLY for root in roots)
 
 
 def _gib(size: int) -> str:

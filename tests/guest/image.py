@@ -109,6 +109,7 @@ def _make_ours() -> Path:
     _run(*install, "--no-deps", "--no-build-isolation", str(CHECKOUT / "worker"))
     for name in RELIED_UPON:
         _copy(CHECKOUT / "tests" / name, root / "tests" / name)
+    _copy(CHECKOUT / "localcluster", root / "tests/localcluster")
     _copy(CHECKOUT / "deploy", root / "deploy")
     disk = BUILD / "ours.ext4"
     _filesystem(root, disk, megabytes=256)

@@ -18,6 +18,7 @@ GOOD = Machine(
     can_sudo=False,
     free_bytes=NEEDED_BYTES,
     file_system="ext4",
+    has_writable_cgroups=True,
     is_built=False,
     has_apt=True,
     has_missing_packages=True,
@@ -48,6 +49,7 @@ def test_a_machine_that_can_carry_the_cluster_has_no_problems(machine: Machine) 
         (replace(GOOD, free_bytes=NEEDED_BYTES - 1), "free disk"),
         (replace(GOOD, is_built=True, free_bytes=NEEDED_BYTES_WHEN_BUILT - 1), "free disk"),
         (replace(GOOD, file_system="overlay"), "overlay"),
+        (replace(GOOD, has_writable_cgroups=False), "control groups"),
         (replace(GOOD, has_apt=False), "apt-get"),
     ],
 )
