@@ -98,6 +98,7 @@ def _change_cluster(arguments: argparse.Namespace, layout: Layout) -> int:
             print(report.access(layout))
         case "down":
             cluster.down(layout, whoever_owns_it=arguments.whoever_owns_it)
+            images.forget_interrupted(layout)
         case "clean":
             cluster.down(layout)
             images.remove_all(layout)

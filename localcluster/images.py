@@ -8,12 +8,14 @@ and a changed image never hides behind an old name.
 import json
 import shutil
 import tomllib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from localcluster import locks, pip_settings
+from localcluster import locks, mounts, pip_settings
 from localcluster.commands import run, run_logged, succeeds
+from localcluster.errors import TimedOut
 from localcluster.layout import Layout
 
 _SUITE = "bookworm"
@@ -108,6 +110,7 @@ def build(layout: Layout) -> dict[str, Built]:
 
 
 def _build(layout: Layout) -> dict[str, Built]:
+    _forget_interrupted(layout)
     for base in (RUNTIME, BUILDER, REDIS):
         _ensure_base(layout, base)
     names = {REDIS.name: _name(REDIS.name, REDIS.tag)}
@@ -116,7 +119,9 @@ def _build(layout: Layout) -> dict[str, Built]:
     index = {name: _ensure_archive(layout, name, image) for name, image in names.items()}
     _forget_others(layout, index)
     text = json.dumps({name: asdict(built) for name, built in index.items()}, indent=2)
-    (layout.images / "index.json").write_text(text + "\n")
+    draft = layout.images / "index.new"
+    draft.write_text(text + "\n")
+    draft.replace(layout.images / "index.json")
     return index
 
 
@@ -131,9 +136,18 @@ def push(layout: Layout, index: dict[str, Built], repository: str) -> list[str]:
     return pushed
 
 
+def forget_interrupted(layout: Layout) -> None:
+    """Remove what a build that was interrupted left mounted; nothing while one is at work."""
+    if layout.images.is_dir():
+        with suppress(TimedOut), locks.held(layout.images, timeout_seconds=0, otherwise=""):
+            _forget_interrupted(layout)
+
+
 def remove_all(layout: Layout) -> None:
     """Remove everything that was ever built: programs, images, caches."""
+    forget_interrupted(layout)
     if layout.build.exists():
+        mounts.refuse_below(layout.build)
         shutil.rmtree(layout.build)
 
 
@@ -238,16 +252,26 @@ def _forget_others(layout: Layout, index: dict[str, Built]) -> None:
         run([*_buildah(layout), "rmi", *sorted(outdated)])
 
 
+def _forget_interrupted(layout: Layout) -> None:
+    """Remove all containers that images are built in: those of a build go with its end."""
+    if _storage(layout).is_dir() and shutil.which("buildah"):
+        run([*_buildah(layout), "rm", "--all"])
+
+
 def _exists(layout: Layout, image: str) -> bool:
     return succeeds([*_buildah(layout), "inspect", "--type=image", image])
 
 
 def _buildah(layout: Layout) -> list[str]:
-    storage = layout.build / "containers"
+    storage = _storage(layout)
     return [
         *("buildah", "--root", str(storage / "root"), "--runroot", str(storage / "run")),
         *("--storage-driver", "overlay"),
     ]
+
+
+def _storage(layout: Layout) -> Path:
+    return layout.build / "containers"
 
 
 def _name(name: str, tag: str) -> str:
