@@ -4,6 +4,7 @@ Verbs that need root run themselves again through sudo when called by somebody e
 """
 
 import argparse
+import errno
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ _AS_ROOT = (
     *("load-image", "build-images", "install-packages"),
 )
 _INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(words: list[str]) -> int:
@@ -35,6 +37,11 @@ def main(words: list[str]) -> int:
         return _carry_out(arguments, layout)
     except LocalClusterError as error:
         print(f"localcluster: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        print(f"localcluster: {error}; make room and run it again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("localcluster: interrupted; `up` starts over, `down` cleans up", file=sys.stderr)

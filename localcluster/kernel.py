@@ -37,4 +37,7 @@ def restore() -> None:
     if not _RECORD.exists():
         return
     for name, value in json.loads(_RECORD.read_text()).items():
-        (_SETTINGS / name).write_text(value)
+        setting = _SETTINGS / name
+        # In a container they may be read-only, and then nobody has changed them.
+        if setting.read_text().strip() != value:
+            setting.write_text(value)

@@ -9,6 +9,8 @@ from localcluster.commands import run_logged
 from localcluster.errors import CommandFailed
 from localcluster.layout import Layout
 
+_LOCK_SECONDS = 300
+"""A machine that was just started installs its updates, and nobody else can until it has."""
 _QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
 
 
@@ -56,7 +58,10 @@ def install(layout: Layout, packages: Sequence[Package] = PACKAGES) -> None:
     log = layout.build / "logs" / "apt.log"
     run_logged(["apt-get", "update"], log, timeout_seconds=300, environment=_QUIET)
     run_logged(
-        ["apt-get", "install", "--yes", "--no-install-recommends", *wanted],
+        [
+            *("apt-get", "install", "--yes", "--no-install-recommends"),
+            *("-o", f"DPkg::Lock::Timeout={_LOCK_SECONDS}", *wanted),
+        ],
         log,
         timeout_seconds=900,
         environment=_QUIET,

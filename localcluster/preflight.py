@@ -23,6 +23,10 @@ _ELSEWHERE = (
 _NO_ROOT = (
     f"a local cluster needs root: run this as root, allow sudo without a password, or {_ELSEWHERE}"
 )
+_NOT_BELOW_CONTAINERS = frozenset(
+    {"overlay", "nfs", "nfs4", "cifs", "9p", "vboxsf", "fuse.sshfs", "fuse.vmhgfs-fuse"}
+)
+"""They lack what the kernel's overlay file system needs of the layer that is written to."""
 _ARCHITECTURES = ("x86_64", "aarch64")
 
 
@@ -77,10 +81,11 @@ def problems(machine: Machine) -> list[str]:
             f"{_gib(needed)} of free disk are needed, and {_gib(machine.free_bytes)} are free: "
             f"make room, or {_ELSEWHERE}"
         )
-    if machine.file_system == "overlay":
+    if machine.file_system in _NOT_BELOW_CONTAINERS:
         found.append(
-            "containers cannot be stacked on an overlay file system, such as another container's: "
-            f"clone to a folder on a disk or a volume, or {_ELSEWHERE}"
+            f"containers cannot be stacked on a file system of the kind {machine.file_system} (a "
+            "container's own, a network's, a shared folder): clone to a folder on a disk or a "
+            f"volume, or {_ELSEWHERE}"
         )
     if not machine.has_writable_cgroups:
         found.append(

@@ -49,6 +49,7 @@ def test_a_machine_that_can_carry_the_cluster_has_no_problems(machine: Machine) 
         (replace(GOOD, free_bytes=NEEDED_BYTES - 1), "free disk"),
         (replace(GOOD, is_built=True, free_bytes=NEEDED_BYTES_WHEN_BUILT - 1), "free disk"),
         (replace(GOOD, file_system="overlay"), "overlay"),
+        (replace(GOOD, file_system="vboxsf"), "shared folder"),
         (replace(GOOD, has_writable_cgroups=False), "control groups"),
         (replace(GOOD, has_apt=False), "apt-get"),
     ],
