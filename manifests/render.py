@@ -1,5 +1,5 @@
 # ruff: noqa: INP001  a command, not a package
-"""Write what is derived: the chart's copy of `crd.yaml`, and the plain manifests from the chart.
+"""Write what is derived: the copies of `crd.yaml`, and the plain manifests from the chart.
 
 `python manifests/render.py` writes them. With `--check` it only says whether they differ from
 what would be written (exit 1, with the difference). It knows helm and file names, no cluster.
@@ -16,6 +16,7 @@ HELM = ROOT / ".build" / "bin" / "helm"
 CHART = ROOT / "charts" / "workerpool"
 CRD = ROOT / "manifests" / "crd.yaml"
 CRD_COPY = CHART / "files" / "crd.yaml"
+SIMULATORS_COPY = ROOT / "simulator" / "src" / "workerpool_simulator" / "crd.yaml"
 INSTALL = ROOT / "manifests" / "install.yaml"
 SAMPLE = ROOT / "manifests" / "workerpool.yaml"
 
@@ -90,7 +91,12 @@ def main() -> int:
     check = parser.parse_args().check
     differing = 0
     # In this order: the chart that renders the others reads its copy of the CRD.
-    for path, derive in ((CRD_COPY, CRD.read_text), (INSTALL, _install), (SAMPLE, _sample)):
+    for path, derive in (
+        (CRD_COPY, CRD.read_text),
+        (SIMULATORS_COPY, CRD.read_text),
+        (INSTALL, _install),
+        (SAMPLE, _sample),
+    ):
         text = derive()
         written = path.read_text() if path.exists() else ""
         if written == text:

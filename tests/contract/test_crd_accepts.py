@@ -12,6 +12,7 @@ import yaml
 from support.api_server import ApiServer, Document
 from support.pools import REMOVE, pool
 from workerpool_operator.model import Reason
+from workerpool_simulator.manifest import complete
 
 ROOT = Path(__file__).parents[2]
 CRD = yaml.safe_load((ROOT / "manifests" / "crd.yaml").read_text())
@@ -65,6 +66,25 @@ def test_a_half_written_object_gets_the_defaults_of_its_other_fields(
 
     assert spec["job"] == {"timeoutSeconds": 120, "maxAttempts": 1}
     assert spec["cpu"] == {"policy": "Exclusive", "cores": 2}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"spec.cpu.cores": 2},
+        {"spec.cpu": None, "spec.job": {"maxAttempts": None}, "spec.scaleUp": None},
+        {"spec.scaleUp.limit.percent": 50, "spec.scaleDown.limit.replicas": 1},
+        {"spec.fallback.replicas": 3, "spec.target.drainSeconds": 30},
+        {"spec.schedules": [{"cron": "0 8 * * *", "durationMinutes": 1, "minReplicas": 1}]},
+        {"spec.targetRef.name": "legacy"},
+        {"spec.template": {"spec": {"hostname": None, "volumes": [{}]}}},
+    ],
+)
+def test_the_simulator_completes_a_pool_as_the_api_server_does(
+    api: ApiServer, namespace: str, changes: dict[str, object]
+) -> None:
+    assert complete(pool(changes)["spec"]) == create(api, namespace, changes)["spec"]
 
 
 @pytest.mark.parametrize(

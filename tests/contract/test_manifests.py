@@ -42,7 +42,7 @@ def test_the_rendered_files_are_what_the_chart_makes_now() -> None:
 
 
 def test_a_difference_is_shown_and_nothing_is_written(tmp_path: Path) -> None:
-    for name in ("manifests", "charts", ".build"):
+    for name in ("manifests", "charts", "simulator", ".build"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "manifests").unlink()
     (tmp_path / "manifests").mkdir()

@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from workerpool_operator.errors import InvalidResource
 from workerpool_operator.model import Policy
-from workerpool_operator.resource import Pool, parse
+from workerpool_simulator import manifest
 from workerpool_simulator.advice import JobsLeft, advise
 from workerpool_simulator.policies import EPOCH, candidates
 from workerpool_simulator.replay import Outcome, replay
@@ -32,16 +29,6 @@ EXAMPLES = """examples:
 A trace is a CSV file: for each job the second at which it arrived, and the seconds it took.
 """
 
-STORED = {
-    "minReplicas": 0,
-    "maxReplicas": 10,
-    "scaleDown": {"stabilizationSeconds": 60},
-    "cpu": {"policy": "Exclusive"},
-    "memory": "512Mi",
-    "job": {"timeoutSeconds": 120, "maxAttempts": 5},
-}
-"""What the API server fills in when a pool is stored (manifests/crd.yaml)."""
-
 
 def main(arguments: Sequence[str], program: str = "workerpool-simulate") -> int:
     """Run under the name of `program`; return the exit status."""
@@ -52,10 +39,11 @@ def main(arguments: Sequence[str], program: str = "workerpool-simulate") -> int:
         return 2
     try:
         traces = [_trace(name, options.seed) for name in options.traces or GENERATORS]
-        pool = _pool(options.pool) if options.pool else None
+        _refuse_a_name_twice(traces)
+        pool = manifest.read(options.pool) if options.pool else None
         if options.picture:
             options.picture.mkdir(parents=True, exist_ok=True)
-    except (BadTrace, InvalidResource, OSError, yaml.YAMLError) as error:
+    except (BadTrace, InvalidResource, OSError) as error:
         sys.stderr.write(f"{program}: {error}\n")
         return 2
     policy = pool.policy if pool else _default_policy()
@@ -142,27 +130,14 @@ def _trace(name: str, seed: int) -> Trace:
         ) from error
 
 
-def _pool(path: Path) -> Pool:
-    """Return the WorkerPool in a manifest, with what the API server would add."""
-    documents = map(_mapping, yaml.safe_load_all(path.read_text()))
-    body = next((d for d in documents if d.get("kind") == "WorkerPool"), None)
-    if body is None:
-        raise InvalidResource(f"{path} holds no WorkerPool")
-    identity = {
-        "name": "-",
-        "namespace": "default",
-        "uid": "-",
-        "generation": 1,
-        "resourceVersion": "1",
-    }
-    spec = STORED | _mapping(body.get("spec"))
-    for name in ("scaleDown", "job"):
-        spec[name] = {**_mapping(STORED[name]), **_mapping(spec[name])}
-    return parse({"metadata": identity | _mapping(body.get("metadata")), "spec": spec})
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return dict(value) if isinstance(value, dict) else {}
+def _refuse_a_name_twice(traces: Sequence[Trace]) -> None:
+    names = [trace.name for trace in traces]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadTrace(
+            f"two traces are called {twice}, and so would be their figures and pictures: rename "
+            f"one of the files"
+        )
 
 
 def _compare(trace: Trace, policy: Policy, options: argparse.Namespace) -> list[Outcome]:
