@@ -1,4 +1,6 @@
-"""A worker process, a container and a pod are killed in the middle of a job; the job is done once.
+"""What a job lives through: its process, container or pod is killed, or its node is drained.
+
+It is done once.
 
 "In the middle" is not left to chance: the process is watched until it has spent processor time on
 the job, and is then frozen, so that nothing can finish between being seen and being killed.
@@ -6,6 +8,9 @@ the job, and is then frozen, so that nothing can finish between being seen and b
 
 import json
 import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +19,15 @@ import pytest
 from support.containers import Process
 from support.kubectl import Document
 from support.photos import Photo, album, faults_of_thumbnail
-from support.product import POOL, THUMBNAIL_PIXELS, Keep, MakePool, PhotoPool, processes_of
+from support.product import (
+    POOL,
+    THUMBNAIL_PIXELS,
+    Keep,
+    MakePool,
+    PhotoPool,
+    is_ready,
+    processes_of,
+)
 from support.waiting import eventually
 
 SLOW = Photo(999, 8000, 6000)
@@ -23,6 +36,7 @@ SLOW_NAME = "IMG_0999.png"
 DECODING_SECONDS = 0.05
 RESTART_SECONDS = 5.0
 """Generous for a machine shared with everything else; the figure is kept as an artefact."""
+DRAIN_SECONDS = 90
 
 
 @pytest.fixture
@@ -96,6 +110,69 @@ def test_a_pod_that_is_told_to_go_finishes_its_job_first(pool: PhotoPool) -> Non
     counters = pool.await_done(1)
     _everything_is_done_once(pool, [])
     assert counters.stats.get("crashed", 0) == counters.stats.get("failed", 0) == 0
+
+
+def test_a_drained_node_lets_its_worker_finish_and_another_does_the_rest(pool: PhotoPool) -> None:
+    photos = album(20)
+    names = pool.put(photos)
+    (pod,) = pool.pods()
+    child = _start_the_slow_job(pool, pod)
+    (claim,) = _claims(pool)
+    assert claim[1:] == ("0", "0")
+    pool.push(names)
+    with _drain(pool, pod["spec"]["nodeName"]) as drain:
+        other = _await_another(pool, pod)
+        # It does what waits, and not what is being done.
+        eventually(lambda: pool.counters().done == len(names), pool.story, every=0.05)
+        assert _claims(pool) == [claim], "the job was taken from a worker that still has it"
+        assert not drain.done(), "the node was given up with a job on it"
+        child.signal(signal.SIGCONT)
+        drain.result()
+
+    assert other["spec"]["nodeName"] != pod["spec"]["nodeName"]
+    counters = pool.await_done(len(names) + 1)
+    _everything_is_done_once(pool, photos)
+    assert not {"crashed", "failed", "duplicate"} & counters.stats.keys()
+    (same,) = pool.await_ready(1)
+    assert same["metadata"]["uid"] == other["metadata"]["uid"], "nobody went for the node's return"
+
+
+@contextmanager
+def _drain(pool: PhotoPool, node: str) -> Iterator[Future[str]]:
+    """Have `kubectl drain` empty a node of the pool's pods; give it back in the end.
+
+    Redis and the operator stay: that they go is other tests' matter.
+    """
+    words = ("--pod-selector", "workerpool.dev/pool", "--delete-emptydir-data")
+    bound = f"--timeout={DRAIN_SECONDS}s"
+    run = pool.kubectl.run
+    try:
+        with ThreadPoolExecutor(1) as beside:
+            yield beside.submit(run, "drain", node, *words, bound, seconds=DRAIN_SECONDS + 10)
+    finally:  # when the drain is over, which would cordon the node again
+        run("uncordon", node)
+
+
+def _await_another(pool: PhotoPool, pod: Document) -> Document:
+    """Wait until a pod that is ready has taken the place of one that goes."""
+
+    def others() -> list[Document]:
+        living = [other for other in pool.pods() if is_ready(other)]
+        return [other for other in living if other["metadata"]["uid"] != pod["metadata"]["uid"]]
+
+    (other,) = eventually(others, pool.story, every=0.1)
+    return other
+
+
+def _claims(pool: PhotoPool) -> list[tuple[str, str, str]]:
+    """Return who has each running job, and its attempts and crashes so far."""
+    keys = f"{{{pool.queue_name}}}:"
+    claims = []
+    for lease in pool.queue.zrange(keys + "inflight", 0, -1):
+        envelope = str(pool.queue.hget(keys + "jobs", str(lease)))
+        _, attempts, crashes, *_ = envelope.split(" ")
+        claims.append((str(lease), attempts, crashes))
+    return claims
 
 
 def _start_the_slow_job(pool: PhotoPool, pod: Document) -> Process:
