@@ -56,7 +56,7 @@ def decide(observation: Observation, policy: Policy, history: History = NO_HISTO
     step = _bound(asked._replace(words=""), least, schedule, policy)
     history = _remember(history, observation, step.replicas, policy)
     if step.replicas > replicas:
-        step = _grow_no_faster(step, history, replicas, least, policy)
+        step = _grow_no_faster(step, history, replicas, (least, schedule), policy)
     elif step.replicas < replicas:
         step = _keep_busy(step, backlog.in_flight, replicas, policy)
         step = _outlast_loss(step, observation, policy)
@@ -93,11 +93,15 @@ def _bound(step: Step, least: int, schedule: Schedule | None, policy: Policy) ->
         return Step(policy.max_replicas, Reason.MAX_REPLICAS, ", limited by maxReplicas")
     if step.replicas >= least:
         return step
-    if schedule is not None:
-        words = f", lifted by the schedule {schedule.cron} ({schedule.zone})"
-        return Step(least, Reason.SCHEDULE, words)
-    lifted = Reason.MIN_REPLICAS if step.replicas else Reason.IDLE
-    return Step(least, lifted, ", lifted by minReplicas")
+    idle = Reason.MIN_REPLICAS if step.replicas else Reason.IDLE
+    return Step(least, Reason.SCHEDULE if schedule else idle, _lifted(schedule))
+
+
+def _lifted(schedule: Schedule | None) -> str:
+    """Name the floor that is above what is called for."""
+    if schedule is None:
+        return ", lifted by minReplicas"
+    return f", lifted by the schedule {schedule.cron} ({schedule.zone})"
 
 
 def _remember(history: History, observation: Observation, called: int, policy: Policy) -> History:
@@ -118,18 +122,25 @@ def _remember(history: History, observation: Observation, called: int, policy: P
 
 
 def _grow_no_faster(
-    step: Step, history: History, replicas: int, least: int, policy: Policy
+    step: Step,
+    history: History,
+    replicas: int,
+    floor: tuple[int, Schedule | None],
+    policy: Policy,
 ) -> Step:
     """Grow by no more than the allowance within its period; a floor needs none."""
     limit = policy.up_limit
     if limit is None:
         return step
     low = window.extreme(history.lows)
-    ceiling = max(low + limit.allowance(low), replicas, least)
-    if step.replicas <= ceiling:
+    ceiling = max(low + limit.allowance(low), replicas)
+    least, schedule = floor
+    if step.replicas <= max(ceiling, least):
         return step
     words = f", but scaleUp.limit adds no more than {_per(limit, low)}"
-    return Step(ceiling, Reason.SCALE_UP_LIMITED, words)
+    if least > ceiling:
+        words += _lifted(schedule)
+    return Step(max(ceiling, least), Reason.SCALE_UP_LIMITED, words)
 
 
 def _keep_busy(step: Step, in_flight: int, replicas: int, policy: Policy) -> Step:

@@ -33,7 +33,7 @@ def _by_target(backlog: Backlog, pace: Pace, policy: Policy) -> Step:
     )
     replicas = max(_round_up(workers / policy.workers_per_replica), min(backlog.jobs, 1))
     reason = Reason.BACKLOG if replicas else Reason.IDLE
-    return Step(replicas, reason, f"{words} ask for {replicas}" if replicas else "no jobs")
+    return Step(replicas, reason, f"{words} ask for {replicas}" if replicas else _rest(backlog))
 
 
 def _by_count(backlog: Backlog, policy: Policy) -> tuple[float, str]:
@@ -85,6 +85,13 @@ def _stand_by(step: Step, policy: Policy) -> Step:
 def _round_up(count: float) -> int:
     """Return the next whole number; what exceeds one by less than a millionth is that one."""
     return math.ceil(count - 1e-6)
+
+
+def _rest(backlog: Backlog) -> str:
+    """Say what there is when nothing is to be done now."""
+    return (
+        f"no jobs now, {backlog.scheduled} to be retried later" if backlog.scheduled else "no jobs"
+    )
 
 
 def _describe(backlog: Backlog) -> str:

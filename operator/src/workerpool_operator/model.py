@@ -20,7 +20,7 @@ class Reason(StrEnum):
     MAX_WAIT = "MaxWait"
     """The oldest job has waited too long: a worker for every job."""
     IDLE = "Idle"
-    """There is no work: as few replicas as `minReplicas` allows."""
+    """There is nothing to do now: as few replicas as `minReplicas` allows."""
     MIN_REPLICAS = "MinReplicas"
     """`minReplicas` lifted the count above the demand."""
     MAX_REPLICAS = "MaxReplicas"
@@ -265,8 +265,3 @@ class Decision:
     """To be given to the next decision."""
     shortage: str = ""
     """What the nodes lack for what is called for, in a sentence; empty if nothing."""
-
-    @property
-    def limited(self) -> bool:
-        """Whether a limit keeps the pool below its demand."""
-        return self.reason in {Reason.MAX_REPLICAS, Reason.SCALE_UP_LIMITED}

@@ -150,22 +150,38 @@ def _of_workers(pool: Pool, survey: Survey | Unreadable | None) -> list[Conditio
 
 
 def _scaling_limited(situation: Situation) -> Condition:
-    decision = situation.decision
-    if decision is None:
-        return Condition("ScalingLimited", "Unknown", "Starting", "Nothing has been decided yet.")
+    kind, decision, pool = "ScalingLimited", situation.decision, situation.record.pool
+    if decision is None or pool is None:
+        obstacle = _obstacle(situation)
+        if obstacle is not None:
+            words = "Nothing is decided: see the condition Ready."
+            return Condition(kind, "Unknown", obstacle[0], words)
+        return Condition(kind, "Unknown", "Starting", "Nothing has been decided yet.")
+    limit = _limit(decision, pool)
+    if limit is not None:
+        return Condition(kind, "True", *limit)
+    if decision.demand is None:
+        words = "What is called for is unknown, so nobody can tell whether a limit would cut it."
+        return Condition(kind, "Unknown", str(decision.reason), words)
+    return Condition(kind, "False", "WithinLimits", "No limit cuts the replicas.")
+
+
+def _limit(decision: Decision, pool: Pool) -> tuple[str, str] | None:
+    """Return the reason and the words of what cuts the replicas, if that is known."""
     if decision.shortage:
         # What comes after that step may give another reason; the cores are lacking all the same.
         refused = decision.reason is Reason.PODS_REJECTED
         reason = decision.reason if refused else Reason.INSUFFICIENT_CORES
-        return Condition("ScalingLimited", "True", str(reason), decision.shortage)
-    if decision.limited:
-        limit = "scaleUp.limit" if decision.reason is Reason.SCALE_UP_LIMITED else "maxReplicas"
-        words = (
-            f"The backlog asks for {decision.demand} replicas; spec.{limit} allows "
-            f"{decision.desired}."
-        )
-        return Condition("ScalingLimited", "True", str(decision.reason), words)
-    return Condition("ScalingLimited", "False", "WithinLimits", "No limit cuts the replicas.")
+        return str(reason), decision.shortage
+    called = f"{decision.demand} replicas are called for"
+    if decision.reason is Reason.SCALE_UP_LIMITED:
+        words = f"{called}; spec.scaleUp.limit keeps the pool at {decision.desired} for now."
+        return str(decision.reason), words
+    if decision.demand is not None and decision.demand > pool.policy.max_replicas:
+        # Likewise, while those that are too many are on their way down.
+        words = f"{called}; spec.maxReplicas allows {pool.policy.max_replicas}."
+        return str(Reason.MAX_REPLICAS), words
+    return None
 
 
 def _data_lost(situation: Situation, now: datetime) -> Condition:

@@ -25,6 +25,7 @@ from workerpool_operator.schedule import floor, problem
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)  # a Monday
 BERLIN = ZoneInfo("Europe/Berlin")
+OFFICE = Schedule("0 8 * * MON-FRI", BERLIN, timedelta(hours=10), 5)
 AT_ONCE = Policy(max_replicas=100, backlog_per_replica=1, stabilization=timedelta(0))
 
 
@@ -117,10 +118,28 @@ def test_a_limit_of_rate_says_what_it_cut() -> None:
     decision = decided(Backlog(50), policy, replicas=10)
 
     assert (decision.desired, decision.reason) == (15, Reason.SCALE_UP_LIMITED)
-    assert decision.limited
     assert decision.message == (
         "50 waiting at 1 per replica ask for 50, but scaleUp.limit adds no more than 5 within "
         "60 s: 15 replicas"
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "lifted"),
+    [
+        (Policy(min_replicas=5), "minReplicas"),
+        (Policy(schedules=(OFFICE,)), "the schedule 0 8 * * MON-FRI (Europe/Berlin)"),
+    ],
+)
+def test_a_floor_that_lifts_above_what_may_be_added_is_named(policy: Policy, lifted: str) -> None:
+    policy = replace(policy, up_limit=RateLimit(seconds(60), replicas=1))
+
+    decision = decided(Backlog(90), policy)
+
+    assert (decision.desired, decision.reason) == (5, Reason.SCALE_UP_LIMITED)
+    assert decision.message == (
+        "90 waiting at 10 per replica ask for 9, but scaleUp.limit adds no more than 1 within "
+        f"60 s, lifted by {lifted}: 5 replicas"
     )
 
 
@@ -234,8 +253,6 @@ def test_a_loss_never_stops_a_scale_out() -> None:
 
 
 # --- schedules
-
-OFFICE = Schedule("0 8 * * MON-FRI", BERLIN, timedelta(hours=10), 5)
 
 
 @pytest.mark.parametrize(

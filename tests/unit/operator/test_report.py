@@ -9,10 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.workerpools import stored
+from workerpool_operator.closing import CLOSING
 from workerpool_operator.decide import LOSS_HOLD, decide
-from workerpool_operator.errors import ApplyFailed, Conflict, Forbidden, Unreadable
+from workerpool_operator.errors import ApplyFailed, Conflict, Forbidden, TargetMissing, Unreadable
 from workerpool_operator.evidence import Report, Survey
-from workerpool_operator.model import Backlog, Loss, Observation, Places, Reason
+from workerpool_operator.model import (
+    Backlog,
+    Fallback,
+    History,
+    Loss,
+    Observation,
+    Places,
+    Policy,
+    Reason,
+)
 from workerpool_operator.registry import DeploymentRecord, PoolRecord
 from workerpool_operator.report import (
     Situation,
@@ -22,6 +32,7 @@ from workerpool_operator.report import (
     status_document,
 )
 from workerpool_operator.resource import Key, parse
+from workerpool_operator.victims import hold_back
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 KEY = Key("shop", "images")
@@ -58,6 +69,11 @@ def situation(
 
 def conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
+
+
+def scaling_limited(status: dict[str, Any]) -> tuple[str, str, str]:
+    (told,) = [c for c in status["conditions"] if c["type"] == "ScalingLimited"]
+    return told["status"], told["reason"], told["message"]
 
 
 def test_of_jobs_that_are_taken_for_good_nobody_says_how_many_run() -> None:
@@ -112,7 +128,7 @@ def test_a_pool_at_work() -> None:
             "type": "ScalingLimited",
             "status": "True",
             "reason": "MaxReplicas",
-            "message": "The backlog asks for 13 replicas; spec.maxReplicas allows 10.",
+            "message": "13 replicas are called for; spec.maxReplicas allows 10.",
             "lastTransitionTime": "2026-03-01T12:00:00Z",
             "observedGeneration": 3,
         },
@@ -225,7 +241,7 @@ def test_transitions_are_told_from_the_previous_status() -> None:
     assert since == {
         "Ready": "2026-03-01T12:01:00Z",
         "QueueReachable": "2026-03-01T12:01:00Z",
-        "ScalingLimited": "2026-03-01T12:00:00Z",
+        "ScalingLimited": "2026-03-01T12:01:00Z",
         "CPUPinned": "2026-03-01T12:00:00Z",
         "Isolated": "2026-03-01T12:00:00Z",
         "DataLost": "2026-03-01T12:00:00Z",
@@ -286,9 +302,61 @@ def test_a_rate_that_limits_the_growth_is_named() -> None:
 
     status = status_document(limited, {}, NOW)
 
-    (told,) = [c for c in status["conditions"] if c["type"] == "ScalingLimited"]
-    assert (told["status"], told["reason"]) == ("True", "ScaleUpLimited")
-    assert told["message"] == "The backlog asks for 9 replicas; spec.scaleUp.limit allows 3."
+    assert scaling_limited(status) == (
+        "True",
+        "ScaleUpLimited",
+        "9 replicas are called for; spec.scaleUp.limit keeps the pool at 3 for now.",
+    )
+
+
+def test_a_ceiling_is_told_while_those_above_it_are_closed() -> None:
+    decision = decide(Observation(NOW, 15, Backlog(130)), Policy(max_replicas=10))
+    held = hold_back(decision, 15, *CLOSING)
+    limited = replace(situation(Backlog(130), 15, 15), decision=held)
+
+    status = status_document(limited, {}, NOW)
+
+    assert (status["reason"], status["desiredReplicas"]) == ("Retiring", 15)
+    assert scaling_limited(status) == (
+        "True",
+        "MaxReplicas",
+        "13 replicas are called for; spec.maxReplicas allows 10.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "backlog", "since", "reason"),
+    [
+        (Policy(paused=True), Backlog(1_000), NOW, Reason.PAUSED),
+        (Policy(), None, NOW, Reason.QUEUE_UNREACHABLE),
+        (Policy(fallback=Fallback(9, timedelta(0))), None, NOW, Reason.FALLBACK),
+    ],
+)
+def test_while_the_demand_is_unknown_nobody_says_that_no_limit_cuts_it(
+    policy: Policy, backlog: Backlog | None, since: datetime, reason: Reason
+) -> None:
+    decision = decide(Observation(NOW, 3, backlog), policy, History(unread_since=since))
+
+    status = status_document(replace(situation(Backlog(0), 3), decision=decision), {}, NOW)
+
+    assert scaling_limited(status) == (
+        "Unknown",
+        str(reason),
+        "What is called for is unknown, so nobody can tell whether a limit would cut it.",
+    )
+
+
+def test_where_nothing_is_decided_the_limits_say_where_to_look() -> None:
+    decided = situation(Backlog(0), 3)
+    record = replace(decided.record, pool=None, problem="spec.queue is missing")
+    missing = TargetMissing("There is no Deployment legacy")
+    lost = replace(decided, decision=None, trouble=missing)
+
+    for now, reason in ((replace(decided, record=record), "InvalidSpec"), (lost, missing.reason)):
+        status = status_document(now, {}, NOW)
+        words = "Nothing is decided: see the condition Ready."
+        assert scaling_limited(status) == ("Unknown", reason, words)
+        assert conditions(status)["Ready"] == ("False", reason)
 
 
 def test_a_dry_run_says_so_and_is_ready_without_a_deployment() -> None:
@@ -401,6 +469,6 @@ def test_cores_that_are_missing_are_told_whatever_else_is_the_reason(
 
     status = status_document(replace(now, decision=decision), {}, NOW)
 
-    assert conditions(status)["ScalingLimited"] == ("True", reason)
-    (told,) = [c["message"] for c in status["conditions"] if c["type"] == "ScalingLimited"]
+    known, named, told = scaling_limited(status)
+    assert (known, named) == ("True", reason)
     assert told.startswith(words)
