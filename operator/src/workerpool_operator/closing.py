@@ -86,7 +86,7 @@ class Closing:
         self._ask = ask
         self._gate = gate
         self._warn = warn
-        self._warned = ""
+        self._warned = self._away = ""
         self._queues: tuple[str, ...] = ()
         self.closed: frozenset[str] = frozenset()
         """Pods that are closed and were not yet seen to go."""
@@ -162,11 +162,14 @@ class Closing:
         try:
             await roster.restore(self._ask, self._queues, pods)
         except Unreadable as error:
-            log.warning("pods cannot be called back: %s", error, extra={"pods": sorted(pods)})
+            if str(error) != self._away:  # not with each attempt
+                self._away = str(error)
+                log.warning("pods cannot be called back: %s", error, extra={"pods": sorted(pods)})
             if asyncio.get_running_loop().time() < self._marks_end:
                 return  # to be tried again
         else:
             log.info("pods restored", extra={"queues": self._queues, "pods": sorted(pods)})
+        self._away = ""
         self.closed -= pods
 
     async def _close_idle(self, wish: Wish) -> Offer:

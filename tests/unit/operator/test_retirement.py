@@ -261,6 +261,28 @@ async def test_what_a_vanished_operator_closed_opens_by_itself(
     jobs(world, 1, 2, 3, 4, 5)
 
 
+async def test_a_redis_that_is_away_when_load_returns_is_complained_about_once_a_cause(
+    world: World, operator: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator.desired = 0
+    for outages in (1, 2):
+        world.add(1)
+        world.replicas = len(world.pods)
+        await operator.until(lambda: bool(world.closed))
+        operator.desired = world.replicas
+        for words in ("away", "still loading"):
+            world.trouble = {"ZREM": Unreadable(words)}
+            await operator.run(6 * RECALL_SECONDS)
+        world.trouble = {}
+        await operator.until(lambda: not world.closed)
+        complaints = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert complaints == outages * [
+            "pods cannot be called back: away",
+            "pods cannot be called back: still loading",
+        ]
+        operator.desired = 0
+
+
 async def test_a_redis_that_is_away_when_load_returns_is_told_when_it_is_back(
     world: World, operator: Operator
 ) -> None:
