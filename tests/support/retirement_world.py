@@ -16,7 +16,7 @@ from workerpool_operator.model import Decision, Reason
 from workerpool_operator.registry import DeploymentRecord
 from workerpool_operator.resource import Key
 from workerpool_operator.retirement import Retirement
-from workerpool_operator.victims import COST_ANNOTATION, pods_of
+from workerpool_operator.victims import COST_ANNOTATION, HASH_LABEL, pods_of
 
 KEY = Key("shop", "images-worker")
 QUEUE = "queue:images"
@@ -29,6 +29,8 @@ class World:
 
     chance: Random = field(default_factory=lambda: Random(1))
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    others: list[dict[str, Any]] = field(default_factory=list)
+    """Pods of another controller, with the same labels."""
     leases: set[str] = field(default_factory=set)
     retired: dict[str, float] = field(default_factory=dict)
     idle_since: dict[str, int] = field(default_factory=dict)
@@ -61,9 +63,15 @@ class World:
             self.pods[name] = {
                 "metadata": {
                     "name": name,
+                    "labels": {HASH_LABEL: self.template},
                     "annotations": {},
                     "ownerReferences": [
-                        {"kind": "ReplicaSet", "uid": self.template, "controller": True}
+                        {
+                            "kind": "ReplicaSet",
+                            "name": f"{KEY.name}-{self.template}",
+                            "uid": self.template,
+                            "controller": True,
+                        }
                     ],
                 },
                 "spec": {"nodeName": "node-1"},
@@ -113,7 +121,7 @@ class World:
         """Take away what is too much."""
         count = len(self.pods) - self.replicas
         ranked = sorted(
-            pods_of(list(self.pods.values())),
+            pods_of(list(self.pods.values()), KEY.name),
             key=lambda pod: (pod.stage, pod.cost, self.chance.random()),
         )
         for pod in ranked[: max(0, count)]:
@@ -166,7 +174,7 @@ class World:
                 **pod,
                 "metadata": {**pod["metadata"], "annotations": {**pod["metadata"]["annotations"]}},
             }
-            for pod in self.pods.values()
+            for pod in (*self.pods.values(), *self.others)
         ]
 
     async def touch_deployment(self, key: Key, version: int) -> None:

@@ -123,8 +123,7 @@ class Closing:
             key = wish.deployment
             body = await self._gated(self._cluster.read_deployment(key))
             queues = queues_of(body, wish.queue)
-            listed = self._cluster.list_pods(key.namespace, body["spec"]["selector"])
-            names = {pod.name for pod in pods_of(await self._gated(listed))}
+            names = {pod.name for pod in await self._pods(key, body)}
             names &= await roster.marked(self._ask, queues)
             if not names:
                 return
@@ -143,8 +142,7 @@ class Closing:
         """
         try:
             body = await self._gated(self._cluster.read_deployment(deployment))
-            listed = self._cluster.list_pods(deployment.namespace, body["spec"]["selector"])
-            pods = pods_of(await self._gated(listed))
+            pods = await self._pods(deployment, body)
         except NotFound:
             self.closed = frozenset()
             return True
@@ -174,13 +172,11 @@ class Closing:
 
     async def _close_idle(self, wish: Wish) -> Offer:
         """Return an offer of pods that are closed and the cheapest."""
-        namespace = wish.deployment.namespace
         body = await self._gated(self._cluster.read_deployment(wish.deployment))
         if body["spec"].get("replicas", 0) != wish.replicas:
             return Offer(wish.replicas, Plan(wish.replicas, (), *CLOSING))  # others scaled it
         self._queues = queues_of(body, wish.queue)
-        selector = body["spec"]["selector"]
-        pods = pods_of(await self._gated(self._cluster.list_pods(namespace, selector)))
+        pods = await self._pods(wish.deployment, body)
         chosen = await self._retire(pods, wish, rolling=_rolls(body))
         names = frozenset(pod.name for pod in chosen.victims)
         self.closed &= {pod.name for pod in pods}
@@ -189,7 +185,7 @@ class Closing:
         if chosen.blind or chosen.target >= wish.replicas:
             return Offer(wish.replicas, chosen)
         if prices := costs(pods, chosen.victims):
-            await self._price(namespace, prices)
+            await self._price(wish.deployment.namespace, prices)
             await asyncio.sleep(SEEN_SECONDS)
         until = self._closed_at + TAKEN_WITHIN_SECONDS if names else math.inf
         if asyncio.get_running_loop().time() >= until:
@@ -233,6 +229,10 @@ class Closing:
         for result in results:
             if result is not None:
                 raise result
+
+    async def _pods(self, deployment: Key, body: Document) -> tuple[Pod, ...]:
+        listed = self._cluster.list_pods(deployment.namespace, body["spec"]["selector"])
+        return pods_of(await self._gated(listed), deployment.name)
 
     async def _gated(self, request: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  an answer
         async with self._gate:

@@ -13,6 +13,7 @@ from typing import Any
 
 from workerpool_operator.model import Decision, Reason
 
+HASH_LABEL = "pod-template-hash"
 COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 
 
@@ -65,19 +66,32 @@ class Plan:
     """Nobody says who is at work, so nobody can be chosen."""
 
 
-def pods_of(bodies: Sequence[Mapping[str, Any]]) -> tuple[Pod, ...]:
-    """Return the pods that count as replicas: those on their way out do not."""
+def pods_of(bodies: Sequence[Mapping[str, Any]], deployment: str) -> tuple[Pod, ...]:
+    """Return the pods that count as replicas: not those on their way out, nor those of others.
+
+    Another controller's pods may have the same labels.
+    """
     pods = []
     for body in bodies:
         meta, status = body["metadata"], body.get("status") or {}
         owners = meta.get("ownerReferences") or ()
         owner = next((o for o in owners if o.get("controller")), None)
         over = status.get("phase") in {"Succeeded", "Failed"} or meta.get("deletionTimestamp")
-        if over or owner is None or owner.get("kind") != "ReplicaSet":
+        if over or owner is None or not _made_for(deployment, owner, meta):
             continue
         cost = (meta.get("annotations") or {}).get(COST_ANNOTATION, "")
         pods.append(Pod(meta["name"], owner["uid"], _stage(body, status), _number(cost)))
     return tuple(pods)
+
+
+def _made_for(deployment: str, owner: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
+    """Tell by its name whether a ReplicaSet is a Deployment's.
+
+    To read its owner would be one more right, and one more request with each look.
+    https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pod-template-hash-label
+    """
+    template = (pod.get("labels") or {}).get(HASH_LABEL)
+    return (owner["kind"], owner["name"]) == ("ReplicaSet", f"{deployment}-{template}")
 
 
 def _stage(body: Mapping[str, Any], status: Mapping[str, Any]) -> Stage:

@@ -11,6 +11,7 @@ from workerpool_operator.closing import CLOSED, PATIENCE_SECONDS, SEEN_SECONDS
 from workerpool_operator.errors import ApplyFailed, Forbidden, Unreadable
 from workerpool_operator.model import Reason
 from workerpool_operator.retirement import RECALL_SECONDS
+from workerpool_operator.victims import HASH_LABEL
 
 pytestmark = pytest.mark.looptime
 
@@ -133,6 +134,29 @@ async def test_a_deployment_that_changed_meanwhile_is_looked_at_anew(
         await asyncio.sleep(0.001)
     assert world.replicas == 5
     await operator.until(lambda: len(world.pods) == 2)
+
+
+async def test_pods_of_another_deployment_with_the_same_labels_are_left_alone(
+    world: World, operator: Operator
+) -> None:
+    owner = {"kind": "ReplicaSet", "name": "other-1", "uid": "other", "controller": True}
+    labels = {HASH_LABEL: "1"}
+    world.others = [
+        pod
+        | {
+            "metadata": pod["metadata"]
+            | {"name": name, "labels": labels}
+            | {"ownerReferences": [owner]}
+        }
+        for name, pod in zip(("other-1-a", "other-1-b"), world.pods.values(), strict=False)
+    ]
+    jobs(world, 1)
+    operator.desired = 0
+    await operator.until(lambda: len(world.pods) == 1)
+    await operator.run(2)
+    assert operator.decision is not None
+    assert operator.decision.message == "so it is, but only 0 of 1 pods are idle: 1 replica"
+    assert not {"other-1-a", "other-1-b"} & world.retired.keys()
 
 
 async def test_a_template_that_changes_meanwhile_stops_it(

@@ -13,6 +13,7 @@ from workerpool_operator.decide import NO_HISTORY
 from workerpool_operator.model import Decision, Reason
 from workerpool_operator.victims import (
     COST_ANNOTATION,
+    HASH_LABEL,
     Pod,
     Roster,
     Stage,
@@ -228,11 +229,19 @@ def test_it_goes_as_far_as_it_safely_can(
 # --- documents
 
 
+def owned_by(kind: str, name: str) -> list[dict[str, Any]]:
+    return [{"kind": kind, "name": name, "uid": "rs", "controller": True}]
+
+
 def body(name: str = "pod", **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    owner = {"kind": "ReplicaSet", "uid": "rs", "controller": True}
     ready = {"type": "Ready", "status": "True"}
+    metadata = {
+        "name": name,
+        "labels": {HASH_LABEL: "5f6"},
+        "ownerReferences": owned_by("ReplicaSet", "web-5f6"),
+    }
     return {
-        "metadata": {"name": name, "ownerReferences": [owner], **changes.get("metadata", {})},
+        "metadata": {**metadata, **changes.get("metadata", {})},
         "spec": {"nodeName": "node-1", **changes.get("spec", {})},
         "status": {"phase": "Running", "conditions": [ready], **changes.get("status", {})},
     }
@@ -250,7 +259,7 @@ def body(name: str = "pod", **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     ],
 )
 def test_the_stage_of_a_pod(changes: dict[str, Any], stage: Stage) -> None:
-    (pod,) = pods_of([body(**changes)])
+    (pod,) = pods_of([body(**changes)], "web")
     assert pod == Pod("pod", "rs", stage)
 
 
@@ -261,14 +270,17 @@ def test_the_stage_of_a_pod(changes: dict[str, Any], stage: Stage) -> None:
         {"status": {"phase": "Failed"}},
         {"status": {"phase": "Succeeded"}},
         {"metadata": {"ownerReferences": []}},
-        {"metadata": {"ownerReferences": [{"kind": "Job", "uid": "j", "controller": True}]}},
+        {"metadata": {"ownerReferences": owned_by("StatefulSet", "web-5f6")}},
+        {"metadata": {"ownerReferences": owned_by("ReplicaSet", "other-5f6")}},
+        {"metadata": {"ownerReferences": owned_by("ReplicaSet", "web-api-5f6")}},
+        {"metadata": {"ownerReferences": owned_by("ReplicaSet", "web"), "labels": None}},
     ],
 )
 def test_what_is_no_replica_does_not_count(changes: dict[str, Any]) -> None:
-    assert pods_of([body(**changes)]) == ()
+    assert pods_of([body(**changes)], "web") == ()
 
 
 @pytest.mark.parametrize(("text", "cost"), [("-5", -5), ("7", 7), ("cheap", 0), ("", 0)])
 def test_the_cost_of_a_pod(text: str, cost: int) -> None:
-    (pod,) = pods_of([body(metadata={"annotations": {COST_ANNOTATION: text}})])
+    (pod,) = pods_of([body(metadata={"annotations": {COST_ANNOTATION: text}})], "web")
     assert pod.cost == cost
