@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from workerpool_operator.decide import LOSS_HOLD, NO_HISTORY, decide
+from workerpool_operator.decide import LOSS_HOLD, NO_HISTORY, RATE_KNOWN_AFTER, decide
 from workerpool_operator.model import (
     Backlog,
     Decision,
@@ -18,6 +18,7 @@ from workerpool_operator.model import (
     Loss,
     Observation,
     Pace,
+    Places,
     Policy,
     RateLimit,
     Reason,
@@ -413,6 +414,33 @@ paces = st.builds(
 )
 
 
+rooms = st.builds(Places, at_most(60, 20_000), st.integers(1, 256))
+refusals = st.builds(
+    lambda taken, tried, cores: Places(taken + tried, cores, "a node is odd", tried),
+    at_most(60, 20_000),
+    st.integers(0, 4),
+    st.integers(1, 256),
+)
+losses = st.none() | st.builds(
+    lambda ago, jobs: Loss(NOW - seconds(ago), jobs),
+    st.integers(0, 600),
+    st.none() | st.integers(1, 10**6),
+)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Observation:
+    """Draw all that can be seen where no node turned a pod away."""
+    return Observation(
+        NOW,
+        draw(replica_counts),
+        draw(backlogs),
+        draw(paces),
+        draw(losses) if draw(rarely) else None,
+        draw(st.none() | rooms),
+    )
+
+
 @LAW
 @given(policies(), paces, replica_counts, backlogs)
 def test_any_pace_leads_within_bounds(
@@ -445,31 +473,68 @@ def test_a_faster_queue_never_gets_fewer_replicas(
 
 
 @LAW
-@given(policies(), histories(), replica_counts, backlogs, st.booleans())
+@given(policies(), st.just(NO_HISTORY) | histories(), worlds())
 def test_any_known_backlog_leads_within_bounds(
-    policy: Policy,
-    history: History,
-    replicas: int,
-    backlog: Backlog,
-    restarted: bool,  # noqa: FBT001
+    policy: Policy, history: History, world: Observation
 ) -> None:
-    decision = decide(seen(backlog, replicas), policy, NO_HISTORY if restarted else history)
+    decision = decide(world, policy, history)
 
-    assert policy.min_replicas <= decision.desired <= policy.max_replicas
+    assert decision.desired <= policy.max_replicas
+    assert decision.desired >= policy.min_replicas or decision.shortage
     assert decision.message
 
 
 @LAW
-@given(policies(), histories(), replica_counts, st.booleans())
+@given(policies(), histories(), worlds(), rooms)
+def test_no_more_is_asked_for_than_there_is_room_for_but_for_one_that_waits(
+    policy: Policy, history: History, world: Observation, room: Places
+) -> None:
+    """And nobody is taken away for that."""
+    wanted = decide(replace(world, places=None), policy, history)
+    decision = decide(replace(world, places=room), policy, history)
+
+    assert decision.desired == min(wanted.desired, max(room.total + 1, world.replicas))
+    assert bool(decision.shortage) is (wanted.desired > room.total)
+    assert decision.history == wanted.history, "nothing is forgotten for lack of room"
+
+
+@LAW
+@given(policies(), histories(), worlds(), refusals)
+def test_after_a_rejection_no_more_is_asked_for_than_were_taken_in_and_may_be_tried(
+    policy: Policy, history: History, world: Observation, places: Places
+) -> None:
+    wanted = decide(replace(world, places=None), policy, history)
+    decision = decide(replace(world, places=places), policy, history)
+
+    assert decision.desired == min(wanted.desired, places.total)
+    assert bool(decision.shortage) is (wanted.desired > places.total - places.tried)
+
+
+@LAW
+@given(policies(), histories(), worlds(), rooms | refusals, st.integers(1, 100))
+def test_more_room_never_gets_fewer_replicas(
+    policy: Policy, history: History, world: Observation, places: Places, more: int
+) -> None:
+    narrow = decide(replace(world, places=places), policy, history)
+    wide = replace(places, total=places.total + more)
+
+    assert decide(replace(world, places=wide), policy, history).desired >= narrow.desired
+
+
+@LAW
+@given(policies(), histories(), worlds(), rooms | refusals, st.booleans())
 def test_an_unknown_backlog_never_moves_the_workers(
     policy: Policy,
     history: History,
-    replicas: int,
+    world: Observation,
+    places: Places,
     paused: bool,  # noqa: FBT001
 ) -> None:
-    decision = decide(seen(None, replicas), replace(policy, paused=paused), history)
+    unknown = replace(world, backlog=None, places=places)
 
-    assert decision.desired == replicas
+    decision = decide(unknown, replace(policy, paused=paused), history)
+
+    assert decision.desired == world.replicas
     assert decision.demand is None
 
 
@@ -491,9 +556,9 @@ def test_a_queue_that_stays_unknown_only_ever_adds_the_fallback(
 
 
 @LAW
-@given(policies(), histories(), replica_counts, backlogs, backlogs)
+@given(policies(), histories(), worlds(), backlogs, backlogs)
 def test_a_larger_backlog_never_gets_fewer_replicas(
-    policy: Policy, history: History, replicas: int, some: Backlog, more: Backlog
+    policy: Policy, history: History, world: Observation, some: Backlog, more: Backlog
 ) -> None:
     larger = Backlog(
         some.waiting + more.waiting,
@@ -502,8 +567,8 @@ def test_a_larger_backlog_never_gets_fewer_replicas(
         some.orphaned + more.orphaned,
     )
 
-    small = decide(seen(some, replicas), policy, history)
-    large = decide(seen(larger, replicas), policy, history)
+    small = decide(replace(world, backlog=some), policy, history)
+    large = decide(replace(world, backlog=larger), policy, history)
 
     assert large.desired >= small.desired
 
@@ -512,46 +577,46 @@ def test_a_larger_backlog_never_gets_fewer_replicas(
 @given(
     policies() | policies().map(lambda p: replace(undemanding(p), stabilization=p.stabilization)),
     histories(),
-    replica_counts,
-    backlogs,
+    worlds(),
 )
 def test_nothing_shrinks_below_what_was_called_for_within_the_window(
-    policy: Policy, history: History, replicas: int, backlog: Backlog
+    policy: Policy, history: History, world: Observation
 ) -> None:
-    decision = decide(seen(backlog, replicas), policy, history)
+    decision = decide(world, policy, history)
 
     within = [s.replicas for s in history.called if s.at > NOW - policy.stabilization]
-    floor = min(max(within, default=0), replicas, policy.max_replicas)
+    floor = min(max(within, default=0), world.replicas, policy.max_replicas)
     assert decision.desired >= floor
 
 
 @LAW
-@given(policies() | policies().map(undemanding), histories(), replica_counts, backlogs)
+@given(policies() | policies().map(undemanding), histories(), worlds())
 def test_a_scale_in_leaves_a_worker_for_each_job_in_flight(
-    policy: Policy, history: History, replicas: int, backlog: Backlog
+    policy: Policy, history: History, world: Observation
 ) -> None:
-    desired = decide(seen(backlog, replicas), policy, history).desired
+    assert world.backlog is not None
+    desired = decide(world, policy, history).desired
 
-    if desired < min(replicas, policy.max_replicas):
-        assert desired * policy.workers_per_replica >= backlog.in_flight
+    if desired < min(world.replicas, policy.max_replicas):
+        assert desired * policy.workers_per_replica >= world.backlog.in_flight
 
 
 @LAW
-@given(policies(), histories(), st.integers(0, 60), backlogs)
+@given(policies(), histories(), st.integers(0, 60), worlds())
 def test_a_constant_backlog_comes_to_rest(
-    policy: Policy, history: History, replicas: int, backlog: Backlog
+    policy: Policy, history: History, replicas: int, world: Observation
 ) -> None:
     """In a few steps without limits of rate; with them, one step a period."""
     policy = replace(policy, min_replicas=0, max_replicas=50, schedules=())
     limits = [limit for limit in (policy.up_limit, policy.down_limit) if limit]
-    pause = max([policy.stabilization, *(limit.period for limit in limits)]) + seconds(1)
+    pauses = [policy.stabilization, RATE_KNOWN_AFTER, LOSS_HOLD, *(it.period for it in limits)]
     at = NOW
     for _ in range(60 if limits else 3):
-        decision = decide(Observation(at, replicas, backlog), policy, history)
+        decision = decide(replace(world, at=at, replicas=replicas), policy, history)
         replicas, history = decision.desired, decision.history
-        at += pause
+        at += max(pauses) + seconds(1)
 
-    after = decide(Observation(at, replicas, backlog), policy, history)
+    after = decide(replace(world, at=at, replicas=replicas), policy, history)
 
     assert after.desired == replicas
     assert len(after.history.called) == 1
@@ -592,24 +657,25 @@ def test_no_limit_of_rate_is_exceeded_but_for_a_floor_or_the_ceiling(
 
 
 @LAW
-@given(policies(), histories(), replica_counts, backlogs)
+@given(policies(), histories(), worlds())
 def test_a_pool_that_must_not_shrink_does_not_but_for_the_ceiling(
-    policy: Policy, history: History, replicas: int, backlog: Backlog
+    policy: Policy, history: History, world: Observation
 ) -> None:
-    desired = decide(seen(backlog, replicas), replace(policy, only_up=True), history).desired
+    desired = decide(world, replace(policy, only_up=True), history).desired
 
-    assert desired >= min(replicas, policy.max_replicas)
+    assert desired >= min(world.replicas, policy.max_replicas)
 
 
 @LAW
-@given(policies(), histories(), replica_counts, backlogs, st.integers(0, 299))
+@given(policies(), st.just(NO_HISTORY) | histories(), worlds(), st.integers(0, 299))
 def test_nobody_goes_while_lost_jobs_may_come_back(
-    policy: Policy, history: History, replicas: int, backlog: Backlog, ago: int
+    policy: Policy, history: History, world: Observation, ago: int
 ) -> None:
-    observation = replace(seen(backlog, replicas), loss=Loss(NOW - seconds(ago), 5))
+    lost = replace(world, loss=Loss(NOW - seconds(ago), None))
 
     assert seconds(ago) < LOSS_HOLD
-    assert decide(observation, policy, history).desired >= min(replicas, policy.max_replicas)
+    desired = decide(lost, policy, history).desired
+    assert desired >= min(world.replicas, policy.max_replicas)
 
 
 @LAW
@@ -622,30 +688,49 @@ def test_nobody_goes_while_lost_jobs_may_come_back(
     ),
     histories(),
     replica_counts,
-    backlogs,
-    st.lists(backlogs, max_size=6),
+    st.lists(worlds(), min_size=1, max_size=7),
 )
 def test_a_restart_never_scales_in_sooner_than_no_restart(
-    policy: Policy,
-    history: History,
-    replicas: int,
-    backlog: Backlog,
-    later: list[Backlog],
+    policy: Policy, history: History, replicas: int, readings: list[Observation]
 ) -> None:
-    """Whatever came before, and however often it is decided upon afterwards."""
+    """Whatever came before, and however often it is decided upon afterwards.
+
+    Of a loss it is told anew, and of the pace it knows as much.
+    """
     if policy.down_limit:  # what decide() remembers holds what is there
-        earlier = decide(Observation(NOW - seconds(1), replicas, backlog), policy, history)
-        history = earlier.history
+        earlier = replace(readings[0], at=NOW - seconds(1), replicas=replicas)
+        history = decide(earlier, policy, history).history
     going, restarted = replicas, replicas
     memory: History = history
     forgot: History = NO_HISTORY
-    for number, observed in enumerate([backlog, *later]):
+    loss = readings[0].loss
+    told = loss and (replace(loss, at=NOW, jobs=None) if NOW - loss.at < LOSS_HOLD else None)
+    for number, world in enumerate(readings):
         at = NOW + number * policy.stabilization / 4
-        without = decide(Observation(at, going, observed), policy, memory)
-        with_restart = decide(Observation(at, restarted, observed), policy, forgot)
+        one, other = replace(world, at=at, loss=loss), replace(world, at=at, loss=told)
+        without = decide(replace(one, replicas=going), policy, memory)
+        with_restart = decide(replace(other, replicas=restarted), policy, forgot)
         going, memory = without.desired, without.history
         restarted, forgot = with_restart.desired, with_restart.history
         assert restarted >= going
+
+
+@LAW
+@given(policies() | policies().map(undemanding), replica_counts, st.lists(worlds(), max_size=4))
+def test_nobody_goes_after_a_restart_before_the_past_and_the_rate_are_known(
+    policy: Policy, replicas: int, readings: list[Observation]
+) -> None:
+    """Nothing has been learnt then, so drain time calls for less than before."""
+    hold = max(policy.stabilization, RATE_KNOWN_AFTER if policy.drain else timedelta())
+    assume(hold)
+    history: History = NO_HISTORY
+    kept = min(replicas, policy.max_replicas)
+    for number, world in enumerate(readings):
+        at = NOW + number * hold / len(readings)
+        seen_then = replace(world, at=at, replicas=replicas, pace=Pace())
+        decision = decide(seen_then, policy, history)
+        replicas, history = decision.desired, decision.history
+        assert replicas >= kept
 
 
 @settings(max_examples=50)
@@ -687,24 +772,22 @@ def test_more_samples_than_the_limit_merge_into_later_and_larger_ones() -> None:
 
 @LAW
 @given(
-    st.builds(
-        Policy,
-        st.integers(0, 10_000),
-        st.integers(1, 10_000),
-        st.integers(1, 1_000_000),
-        st.integers(1, 256),
-        st.timedeltas(timedelta(0), timedelta(days=1)),
-        st.booleans(),
+    st.builds(lambda policy, paused: replace(policy, paused=paused), policies(), rarely),
+    st.lists(
+        st.tuples(
+            worlds() | st.builds(replace, worlds(), backlog=st.none(), places=refusals),
+            st.integers(-10, 100_000),  # a clock may be set back
+        ),
+        max_size=5,
     ),
-    st.lists(st.one_of(st.none(), backlogs), max_size=5),
-    replica_counts,
 )
-def test_no_valid_input_raises(
-    policy: Policy, readings: list[Backlog | None], replicas: int
-) -> None:
+def test_no_valid_input_raises(policy: Policy, readings: list[tuple[Observation, int]]) -> None:
     history: History = NO_HISTORY
-    for number, backlog in enumerate(readings):
-        decision = decide(Observation(NOW + seconds(number), replicas, backlog), policy, history)
+    at = NOW
+    for world, passed in readings:
+        at += seconds(passed)
+        decision = decide(replace(world, at=at), policy, history)
         history = decision.history
+        assert decision.desired >= 0
         assert isinstance(decision, Decision)
         assert isinstance(decision.reason, Reason)
