@@ -1,5 +1,7 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Sequence
 
@@ -299,21 +301,33 @@ def test_a_photo_in_srgb_is_not_touched() -> None:
     assert colour.in_srgb(source, nameless) is source
 
 
-def grey_profile() -> bytes:
-    """Return a profile of greys whose values are proportional to light."""
-    words = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + b"\0" * 79
+def profile_of(spaces: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """Return a profile with these tags besides its name and its white."""
+    words = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"mine\0" + b"\0" * 79
     white = b"XYZ \0\0\0\0" + struct.pack(">III", 63190, 65536, 54061)
-    linear = b"curv\0\0\0\0\0\0\0\0"
-    tags = {b"desc": words, b"wtpt": white, b"kTRC": linear}
+    tags = {b"desc": words, b"wtpt": white, **tags}
     table, body = struct.pack(">I", len(tags)), b""
     for name, value in tags.items():
         table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(value))
-        body += value
+        body += value + b"\0" * (-len(value) % 4)
     head = bytearray(128)
     head[:4] = struct.pack(">I", 128 + len(table) + len(body))
-    head[8:24] = b"\2\x40\0\0mntrGRAYXYZ "
+    head[8:24] = b"\2\x40\0\0mntr" + spaces
     head[36:40], head[68:80] = b"acsp", white[8:]
     return bytes(head) + table + body
+
+
+def grey_profile() -> bytes:
+    """Return a profile of greys whose values are proportional to light."""
+    return profile_of(b"GRAYXYZ ", {b"kTRC": b"curv\0\0\0\0\0\0\0\0"})
+
+
+def heavy_profile() -> bytes:
+    """Return one of inks, with a table of 3.4 MB that calls each of them white."""
+    each, grid = bytes(range(256)), 33
+    size = bytes((4, 3, grid, 0)) + struct.pack(">9I", *(65536, 0, 0, 0) * 2, 65536)
+    table = bytes((255, 128, 128)) * grid**4
+    return profile_of(b"CMYKLab ", {b"A2B0": b"mft1\0\0\0\0" + size + each * 4 + table + each * 3})
 
 
 @pytest.mark.parametrize(("form", "mode"), [("JPEG", "L"), ("PNG", "L"), ("PNG", "LA")])
@@ -324,6 +338,39 @@ def test_greys_are_brought_to_those_of_srgb(form: str, mode: str) -> None:
     assert image.mode == {"L": "L", "LA": "RGBA"}[mode]
     # IEC 61966-2-1: a share of 100/255 of the light is written as 168.
     assert near(image.convert("RGB").getpixel((4, 4)), (168, 168, 168))
+
+
+# A process of its own, as one that has worked before has memory that no limit takes from it.
+TWICE = """
+import resource, sys
+from PIL import Image
+from image_worker import colour, memory
+profile, image = sys.stdin.buffer.read(), Image.new("CMYK", (8, 8), (255, 255, 255, 255))
+resource.setrlimit(resource.RLIMIT_AS, (1 << 40, resource.RLIM_INFINITY))
+taken = (1 << 40) - memory.room()
+for megabytes in (int(sys.argv[1]), 400):
+    most = taken + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    try:
+        print(*colour.in_srgb(image, profile).getpixel((4, 4)))
+    except MemoryError:
+        print("MemoryError")
+"""
+
+
+def converted_twice(profile: bytes, megabytes: int) -> list[str]:
+    """Tell what becomes of black ink with so much memory, and what with enough thereafter."""
+    command = [sys.executable, "-c", TWICE, str(megabytes)]
+    done = subprocess.run(command, input=profile, capture_output=True, check=True, timeout=60)
+    return done.stdout.decode().splitlines()
+
+
+def test_a_profile_that_there_was_no_memory_for_is_not_taken_for_broken() -> None:
+    assert converted_twice(heavy_profile(), 8) == ["MemoryError", "255 255 255"]
+
+
+def test_a_profile_that_is_broken_is_ignored_with_little_memory_too() -> None:
+    assert converted_twice(heavy_profile()[:-9_000], 40) == ["0 0 0"] * 2
 
 
 def test_a_profile_of_greys_takes_no_colour_away() -> None:

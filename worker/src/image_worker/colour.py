@@ -17,6 +17,8 @@ from PIL import Image, ImageChops, ImageCms
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 MAX_PROFILE_BYTES = 4 << 20
+TO_READ_PROFILE = 8 * MAX_PROFILE_BYTES
+"""The library takes 20 MB for the largest: it keeps tables of bytes in words, and makes one."""
 # The mode of pictures that profiles of a colour space are for.
 MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
 # Whether a profile is sRGB is told by what it does to these, not by its name: there are linear
@@ -37,7 +39,10 @@ DOMINANT_OF = 8
 
 
 def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return an L, RGB or RGBA picture in sRGB; a broken profile counts as none."""
+    """Return an L, RGB or RGBA picture in sRGB; a broken profile counts as none.
+
+    Raises MemoryError where there is too little to tell whether it is broken.
+    """
     way = _to_srgb(profile) if profile and len(profile) <= MAX_PROFILE_BYTES else None
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
     painted = image.convert("RGB") if alpha else image
@@ -69,6 +74,9 @@ def _to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
         way = ImageCms.ImageCmsTransform(source, SRGB, mode, "RGB")
         return None if mode != "CMYK" and _changes_nothing(way) else way
     except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
+        # The library has the same words for broken bytes and for too little memory. Where there is
+        # enough it is the bytes, and only what is true of them may be remembered.
+        bytes(TO_READ_PROFILE)
         return None
 
 
