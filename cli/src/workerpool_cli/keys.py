@@ -70,7 +70,9 @@ def keys_of(list_name: str) -> Keys:
     if "}" not in list_name:
         return Keys(list_name, f"{{{list_name}}}:")
     if _TAGGED.fullmatch(list_name):
-        return Keys(list_name, f"{list_name}:")
+        # `{q}` as it is would begin the keys of the list `q`.
+        alone = list_name.startswith("{") and list_name.endswith("}")
+        return Keys(list_name, f"{list_name * 2 if alone else list_name}:")
     raise UsageError(
         f"the list's name {list_name!r} has a }} and not exactly one hash tag with something in "
         "it, like q:{eu}:images; no worker takes jobs from such a list"

@@ -5,5 +5,9 @@ def queue_prefix(queue: str) -> str:
     """Return what the keys beside a list start with: the same hash slot as the list.
 
     `queue:images` → `{queue:images}:`; a list with its own tag keeps it: `q:{eu}` → `q:{eu}:`.
+    As `{q}:` belongs to the list `q`, that of the list `{q}` is `{q}{q}:`.
     """
-    return f"{queue}:" if "}" in queue else f"{{{queue}}}:"
+    if "}" not in queue:
+        return f"{{{queue}}}:"
+    alone = queue.startswith("{") and queue.endswith("}")
+    return f"{queue * 2 if alone else queue}:"

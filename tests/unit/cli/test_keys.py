@@ -15,7 +15,11 @@ def names(keys: Keys) -> tuple[str, ...]:
     )
 
 
-@given(st.text(alphabet="aq:{} \n", max_size=12) | st.text(max_size=520))
+@given(
+    st.sampled_from(("{q}", "q"))
+    | st.text(alphabet="aq:{} \n", max_size=12)
+    | st.text(max_size=520)
+)
 def test_the_tool_and_the_worker_agree_on_every_name(list_name: str) -> None:
     try:
         worker = worker_keys_of(list_name)

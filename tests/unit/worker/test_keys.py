@@ -21,7 +21,9 @@ def hash_tag(key: str) -> str:
         ("q", "{q}:"),
         ("open{brace", "{open{brace}:"),
         ("q:{eu}:images", "q:{eu}:images:"),
-        ("{images}", "{images}:"),
+        ("{images}", "{images}{images}:"),
+        ("queue:{images}", "queue:{images}:"),
+        ("{images}:new", "{images}:new:"),
         ("ärger", "{ärger}:"),
     ],
 )

@@ -57,7 +57,8 @@ def keys_of(list_name: str) -> Keys:
     """Name the companions of a list, or refuse a name that no companion can share a slot with.
 
     Redis Cluster hashes what stands between the first `{` and the next `}`.  A plain name
-    becomes the tag; a name that carries one tag keeps it and gets suffixes.
+    becomes the tag; a name that carries one tag keeps it and gets suffixes.  One that is nothing
+    but a tag is written twice.
     """
     if not 1 <= len(list_name) <= MAX_LIST_CHARACTERS:
         raise ConfigError(f"a list's name has 1 to {MAX_LIST_CHARACTERS} characters")
@@ -66,7 +67,9 @@ def keys_of(list_name: str) -> Keys:
     if "}" not in list_name:
         return Keys(list_name, f"{{{list_name}}}:")
     if _TAGGED.fullmatch(list_name):
-        return Keys(list_name, f"{list_name}:")
+        # `{q}` as it is would begin the keys of the list `q`.
+        alone = list_name.startswith("{") and list_name.endswith("}")
+        return Keys(list_name, f"{list_name * 2 if alone else list_name}:")
     raise ConfigError(
         "a list's name with a } needs exactly one hash tag with something in it, "
         "like q:{eu}:images; rename the list"
