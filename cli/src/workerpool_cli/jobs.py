@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TextIO
 
 from workerpool_cli.errors import UsageError
+from workerpool_cli.naming import fault
 
 MAX_JOB_BYTES = 1 << 20
 """The workers refuse longer ones."""
@@ -38,13 +39,13 @@ class Source:
 def made(source: Source, stdin: TextIO) -> Iterator[bytes]:
     """Yield the jobs, in the order of the command line."""
     for text in source.jobs:
-        yield _packed(_object(text, "--job"), source.fields)
+        yield _packed(_object(text, "--job"), source.fields, "--job")
     for path in source.paths:
         if path == STDIN:
             yield from _lines(stdin, source.fields)
         else:
             for name in _names(path, source):
-                yield _packed({"filename": name}, source.fields)
+                yield _packed({"filename": name}, source.fields, repr(path))
 
 
 def field(text: str) -> tuple[str, Any]:
@@ -61,16 +62,16 @@ def field(text: str) -> tuple[str, Any]:
 def _lines(stdin: Iterable[str], fields: Mapping[str, Any]) -> Iterator[bytes]:
     """Read names or JSON objects, one a line."""
     for number, line in enumerate(stdin, start=1):
-        text = line.strip("\r\n")
+        text, origin = line.strip("\r\n"), f"line {number} of the input"
         if text.lstrip().startswith("{"):
-            yield _packed(_object(text, f"line {number} of the input"), fields)
+            yield _packed(_object(text, origin), fields, origin)
         elif text:
-            yield _packed({"filename": _safe(text, f"line {number} of the input")}, fields)
+            yield _packed({"filename": text}, fields, origin)
 
 
 def _names(path: str, source: Source) -> Iterator[str]:
     if source.names:
-        yield _safe(path, repr(path))
+        yield path
         return
     here = Path(path)
     if here.is_dir():
@@ -112,22 +113,7 @@ def _below(file: Path, root: Path) -> str:
             f"{str(file)!r} lies outside of {str(outside)!r}: give the folder that is the "
             "workers' input folder with --root"
         ) from error
-    return _safe(relative.as_posix(), repr(str(file)))
-
-
-def _safe(name: str, origin: str) -> str:
-    """Refuse here what every worker would bury."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-        raise UsageError(
-            f"{origin}: {name!r} is no name below the workers' input folder: write it relative, "
-            "without .."
-        )
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{origin} is not UTF-8, and JSON is: rename the file") from error
-    return name
+    return relative.as_posix()
 
 
 def _object(text: str, origin: str) -> dict[str, Any]:
@@ -140,9 +126,12 @@ def _object(text: str, origin: str) -> dict[str, Any]:
     return job
 
 
-def _packed(job: Mapping[str, Any], fields: Mapping[str, Any]) -> bytes:
+def _packed(job: Mapping[str, Any], fields: Mapping[str, Any], origin: str) -> bytes:
+    whole = {**job, **fields}
+    if wrong := fault(whole):
+        raise UsageError(f"{origin}: {wrong}")
     try:
-        raw = json.dumps({**job, **fields}, ensure_ascii=False).encode()
+        raw = json.dumps(whole, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise UsageError("a job holds text that is no Unicode (a lone surrogate)") from error
     if len(raw) > MAX_JOB_BYTES:

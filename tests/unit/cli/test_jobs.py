@@ -4,9 +4,14 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from image_worker.errors import RejectedJob
+from image_worker.job import parse as worker_parse
 from workerpool_cli.errors import UsageError
 from workerpool_cli.jobs import MAX_JOB_BYTES, Source, field, made
+from workerpool_cli.naming import fault
 
 
 def jobs(*paths: str | Path, stdin: str = "", **options: object) -> list[dict[str, object]]:
@@ -68,6 +73,63 @@ def test_a_file_that_is_not_here_is_a_typing_mistake_unless_it_is_a_name() -> No
 def test_names_that_every_worker_would_bury_are_not_pushed(name: str) -> None:
     with pytest.raises(UsageError, match="input folder"):
         names(name, names=True)
+    with pytest.raises(UsageError, match=r'^--job: "filename" .* input folder'):
+        jobs(jobs=[json.dumps({"filename": name})])
+    with pytest.raises(UsageError, match=r'^line 2 of the input: "output" .* output folder'):
+        jobs("-", stdin=f"a.jpg\n{json.dumps({'filename': 'a.jpg', 'output': name})}\n")
+    with pytest.raises(UsageError, match="output folder"):
+        names("a.jpg", names=True, fields={"output": name})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (7, "no string"),
+        (None, "no string"),
+        ("", "names no file"),
+        ("a" * 256, "255 bytes at most"),
+        ("a" * 252, 'shorter one with "output"'),
+        ("a/" * 2000 + "a", "4000"),
+        ("https://example.org/a.jpg", "--set output="),
+    ],
+)
+def test_a_job_is_told_what_is_wrong_with_its_name(name: object, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        jobs(jobs=[json.dumps({"filename": name})])
+    assert len(str(caught.value)) < 300
+
+
+values = (
+    st.text(alphabet="a./\0\ud800é", max_size=6)
+    | st.sampled_from(
+        ["http://a/b.jpg", "HTTPS://b", "ftp://a", "/a", "a.JPG", None, 3, True, ["a"]]
+    )
+    | st.sampled_from([125, 126, 127, 249, 250, 251, 252, 254, 255, 256, 4001]).flatmap(
+        lambda size: st.sampled_from(
+            ["a" * size, "é" * (size // 2), "a" * (size - 4) + ".jpg", "a/" * (size // 2) + "b"]
+        )
+    )
+)
+
+
+@given(
+    st.fixed_dictionaries({"filename": values}, optional={"output": values}),
+    st.sampled_from([{}, {"preset": "web"}, {"presets": ["a", "b"]}]),
+)
+def test_the_tool_refuses_the_names_that_the_worker_refuses(
+    named: dict[str, object], presets: dict[str, object]
+) -> None:
+    whole = {**named, **presets}
+    try:
+        worker_parse(json.dumps(whole).encode())
+    except RejectedJob:
+        assert fault(whole) is not None
+    else:
+        assert fault(whole) is None
+
+
+def test_a_job_for_other_workers_needs_no_names() -> None:
+    assert jobs(jobs=['{"page": "a.html"}']) == [{"page": "a.html"}]
 
 
 def test_a_name_that_is_not_utf_8_is_refused(photos: Path) -> None:
