@@ -5,6 +5,7 @@ know the queue.  Nothing is ever repeated by itself: after a lost reply only the
 whether asking again is harmless.
 """
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -19,7 +20,8 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
 from workerpool_cli.address import Address
-from workerpool_cli.errors import RedisTrouble, TimeIsUp
+from workerpool_cli.dialect import remedy
+from workerpool_cli.errors import RedisTrouble, TimeIsUp, UsageError
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
@@ -33,6 +35,8 @@ class Link:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._client = _client(address)
+        self._answered = False
+        """Once it has, nobody need ask whether the port speaks TLS."""
 
     def call(self, *command: Word) -> Any:  # noqa: ANN401
         """Send one command."""
@@ -73,12 +77,22 @@ class Link:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
+            with self._named():
+                yield
+        except TimeIsUp as up:
+            raise up.telling(f"{self._address.url} had not answered by then") from up
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
             yield
         except (redis.RedisError, OSError) as error:
             self._client.connection_pool.disconnect()
-            raise _trouble(error, self._address) from error
-        except TimeIsUp as up:
-            raise up.telling(f"{self._address.url} had not answered by then") from up
+            trouble = _trouble(error, self._address)
+            if not (trouble.answered or self._answered) and (wrong := remedy(self._address)):
+                trouble = RedisTrouble(f"{self._address.url} {wrong}", answered=False)
+            raise trouble from error
+        self._answered = True
 
 
 class _VerifiedTunnel(SSLConnection):
@@ -112,6 +126,8 @@ def _client(address: Address) -> redis.Redis:
     }
     if address.url.startswith("unix:"):
         del options["socket_keepalive"]
+    if address.url.startswith("rediss:"):
+        _refuse_unreadable(address)
     pool = redis.ConnectionPool.from_url(
         address.url, **{name: value for name, value in options.items() if value is not None}
     )
@@ -121,6 +137,27 @@ def _client(address: Address) -> redis.Redis:
             pool.connection_kwargs["server"] = pool.connection_kwargs["host"]
         pool.connection_kwargs |= {"host": "127.0.0.1", "port": address.local_port}
     return redis.Redis(connection_pool=pool)
+
+
+def _refuse_unreadable(address: Address) -> None:
+    """Find out before any connection, which would fail in words that name no file."""
+    if address.ca_file is None and address.ca_pem is None:
+        return
+    origin = f"the file {address.ca_file}" if address.ca_file else "ca.crt in the pool's Secret"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
+            cafile=address.ca_file, cadata=address.ca_pem
+        )
+    except (ssl.SSLError, TypeError) as error:  # TypeError: of a text that is not ASCII
+        raise UsageError(
+            f"{origin} holds no certificates in PEM, with which to verify {address.url}: it has "
+            "to be that of the authority that signed the server's"
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"{origin} of WORKERPOOL_REDIS_CA_FILE, with which to verify {address.url}, cannot be "
+            f"read: {error.strerror}"
+        ) from error
 
 
 @cache
@@ -143,6 +180,14 @@ def _trouble(error: Exception, address: Address) -> RedisTrouble:
         return RedisTrouble(f"{where} {words}", passing=code in _PASSING)
     if isinstance(error, ResponseError):
         return RedisTrouble(f"{where} answered: {text}")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        reason = text.partition("verify failed: ")[2].partition(" (_ssl")[0]
+        return RedisTrouble(
+            f"{where} shows a certificate that is not trusted: {reason}; give the authority that "
+            "signed it with WORKERPOOL_REDIS_CA_FILE (for a pool: ca.crt in its Secret), and the "
+            "address by a name that is in the certificate",
+            answered=False,
+        )
     words = (
         f"{where} cannot be reached: {text.rstrip('.')}; is the address right, and is Redis up?"
     )

@@ -31,13 +31,18 @@ class Queue:
         return int(seconds) * 1000 + int(micros) // 1000
 
     def check(self) -> None:
-        """Make sure that the list is a list, or nothing yet."""
-        kind = self._link.call("TYPE", self.keys.list).decode()
-        if kind not in {"list", "none"}:
-            raise RedisTrouble(
-                f"{self.keys.list} is a {kind} in this Redis, and a queue is a list: look at "
-                "--queue, and at the database's number in the address"
-            )
+        """Make sure that the list is a list, or nothing yet, and so on for what is beside it."""
+        keys = self.keys
+        meant = {keys.list: "list", keys.landing: "list", keys.jobs: "hash", keys.stats: "hash"}
+        meant |= dict.fromkeys((keys.inflight, keys.retry, keys.dead, keys.workers), "zset")
+        kinds = _names(self._link.together([("TYPE", key) for key in meant]))
+        for kind, (key, right) in zip(kinds, meant.items(), strict=True):
+            if kind not in {right, "none"}:
+                what = "a queue is" if key == keys.list else "a queue keeps there"
+                raise RedisTrouble(
+                    f"{key} is a {kind} in this Redis, and {what} a {right}: look at --queue, and "
+                    "at the database's number in the address"
+                )
 
     def push(self, jobs: Sequence[bytes]) -> int:
         """Append jobs, all or none; returns the length of the list after it."""

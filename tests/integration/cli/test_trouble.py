@@ -12,7 +12,9 @@ from integration.cli.conftest import Tool
 from support.redis_server import RedisServer, free_port
 from unit.cli.stage import Cluster, pool_body
 from unit.cli.test_kubectl import encoded
+from workerpool_cli.errors import RedisTrouble
 from workerpool_cli.pool import RESOURCE
+from workerpool_cli.queues import Queue
 
 RIGHTS = Path(__file__).parents[3] / "docs" / "cli.md"
 SECRET = "correct-horse"  # noqa: S105
@@ -99,12 +101,27 @@ def test_a_redis_that_is_away_is_named(tool: Tool) -> None:
     assert "redis://127.0.0.1:1/0 cannot be reached" in done.stderr
 
 
+LOOKS = (["status"], ["dead", "list"], ["dead", "show", "1"], ["dead", "requeue", "--all"])
+
+
 def test_a_key_of_another_kind_is_named(tool: Tool, client: "redis.Redis") -> None:
     client.hset(tool.name, "a", "b")
-    for words in (["push", "--names", "a"], ["status"], ["dead", "requeue", "--all"]):
+    for words in (["push", "--names", "a"], *LOOKS):
         done = tool.run(*words)
         assert done.returncode == 1
-        assert f"{tool.name} is a hash in this Redis" in done.stderr
+        assert f"{tool.name} is a hash in this Redis, and a queue is a list" in done.stderr
+
+
+def test_a_key_beside_the_list_that_is_of_another_kind_is_named(
+    queue: Queue, client: "redis.Redis"
+) -> None:
+    queue.check()
+    for name in ("landing", "jobs", "inflight", "retry", "dead", "workers", "stats"):
+        key = f"{queue.keys.prefix}{name}"
+        client.set(key, "of somebody else")
+        with pytest.raises(RedisTrouble, match=f"{key} is a string .* and a queue keeps there a "):
+            queue.check()
+        client.delete(key)
 
 
 def test_a_replica_takes_no_jobs(server: RedisServer) -> None:
@@ -212,3 +229,58 @@ def test_a_ca_file_is_trusted_but_not_for_another_host(encrypted: RedisServer) -
     done = Tool(encrypted, "q", environ).run("status", "--redis-url", f"rediss://127.0.0.1:{port}")
     assert done.returncode == 1
     assert "IP address mismatch" in done.stderr
+    assert "a name that is in the certificate" in done.stderr
+
+
+def test_a_certificate_that_nobody_trusts_is_told_with_the_remedy(encrypted: RedisServer) -> None:
+    port = int((encrypted.folder / "tls-port").read_text())
+    done = Tool(encrypted, "q").run("status", "--redis-url", f"rediss://127.0.0.1:{port}")
+    assert done.returncode == 1
+    assert "not trusted: self-signed certificate; give the authority" in done.stderr
+    assert "WORKERPOOL_REDIS_CA_FILE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing", "cannot be read: No such file"),
+        ("", "cannot be read: Is a directory"),
+        ("empty", "holds no certificates in PEM"),
+        ("binary", "holds no certificates in PEM"),
+    ],
+)
+def test_a_ca_file_that_is_none_is_named(tool: Tool, tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    tool.environ["WORKERPOOL_REDIS_CA_FILE"] = str(tmp_path / name)
+    done = tool.run("status", "--redis-url", "rediss://127.0.0.1:1")
+    assert done.returncode == 2
+    assert str(tmp_path / name) in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_ca_of_a_secret_that_is_none_is_named(cluster: Cluster, server: RedisServer) -> None:
+    spec = {"url": "rediss://redis.shop.svc:6379/0", "secretRef": {"name": "redis"}}
+    cluster.set(
+        forward_port=server.port,
+        secret={"redis": encoded(**{"ca.crt": "grüße"})},
+        **{RESOURCE: {"images": pool_body(queue={"list": "q", "redis": spec})}},
+    )
+    own = {"KUBECTL": cluster.program, "FAKE_KUBECTL": str(cluster.folder)}
+    done = Tool(server, "q", own).run("status", "images")
+    assert done.returncode == 2
+    assert "ca.crt in the pool's Secret holds no certificates in PEM" in done.stderr
+
+
+def test_who_speaks_tls_to_a_port_without_it_or_not_to_one_with_it_is_told(
+    encrypted: RedisServer, tool: Tool
+) -> None:
+    with_tls = f"127.0.0.1:{(encrypted.folder / 'tls-port').read_text()}"
+    for address, said in (
+        (f"redis://{with_tls}", "speaks TLS at this port: write rediss://"),
+        (f"rediss://127.0.0.1:{encrypted.port}", "answers without TLS: write redis://"),
+    ):
+        done = tool.run("status", "--redis-url", address)
+        assert done.returncode == 1
+        assert f"{address}/0 {said}" in done.stderr

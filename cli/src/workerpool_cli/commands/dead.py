@@ -98,6 +98,7 @@ def list_letters(options: argparse.Namespace, world: World) -> Exit:
         selection = replace(selection, limit=LISTED)
     with opened(options, world) as session:
         queue = session.queue
+        queue.check()
         now = queue.now_ms()
         found = list(selection.of(queue.letters(selection.since, now)))
         total = queue.snapshot().dead
@@ -117,6 +118,7 @@ def show(options: argparse.Namespace, world: World) -> Exit:
     """Show some of them in full."""
     selection = Selection(ids=frozenset(options.ids))
     with opened(options, world) as session:
+        session.queue.check()
         found = list(selection.of(session.queue.letters()))
         now = session.queue.now_ms()
     if options.output == "json":
