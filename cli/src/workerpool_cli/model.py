@@ -5,6 +5,7 @@ own clock, as they are stored.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
@@ -122,6 +123,13 @@ class Snapshot:
         """Jobs in flight whose worker was heard of within its lease."""
         return sum(lease.at_ms > self.now_ms for lease in self.in_flight)
 
+    def live_leases_in(self, pods: Collection[str]) -> int:
+        """Count those of them whose worker says that it is in one of these pods."""
+        return sum(
+            lease.at_ms > self.now_ms and pod_of(worker_of(lease.id)) in pods
+            for lease in self.in_flight
+        )
+
     @property
     def live_workers(self) -> int:
         """Workers that were heard of within their lease."""
@@ -147,6 +155,12 @@ class Worker:
 def worker_of(lease: str) -> str:
     """Return the worker a lease was granted to: a claim's token begins with its id."""
     return lease.rpartition("-")[0]
+
+
+def pod_of(worker: str) -> str | None:
+    """Return the pod that a worker's id names, if it is in one."""
+    _, at, pod = worker.rpartition("@")
+    return pod if at else None
 
 
 def _text(word: bytes) -> str:

@@ -4,6 +4,7 @@ import signal
 from datetime import timedelta
 
 import pytest
+import redis
 
 from image_worker.keys import keys_of
 from image_worker.leases import Leases
@@ -102,11 +103,44 @@ def test_a_pod_that_does_not_end_is_waited_for_and_named(
     pooled: Tool, cluster: Cluster, leases: Leases, queue: Queue
 ) -> None:
     queue.push([b"{}"])
-    leases.claim("worker", "worker-1")
+    leases.claim("worker@stuck", "worker@stuck-1")
     place(pooled, cluster, pods=["stuck"])
     done = pooled.run("drain", "images", "--timeout", "6s")
     assert done.returncode == 4
-    assert "1 pod left, 1 job in flight" in done.stderr
+    assert "1 pod left, 1 job of theirs in flight" in done.stderr
+
+
+def test_jobs_of_workers_elsewhere_are_told_and_not_waited_for(
+    pooled: Tool, leases: Leases, queue: Queue
+) -> None:
+    queue.push([b"1", b"2", b"3"])
+    leases.claim("machine", "machine-1")
+    leases.claim("worker+5f0c1a2b@another-pod", "worker+5f0c1a2b@another-pod-1")
+    done = pooled.run("drain", "images", "--timeout", "10s")
+    assert done.returncode == 0, done.stderr
+    assert "2 jobs in flight with workers that are not in its pods" in done.stderr
+    assert "1 job for later" in done.stderr
+    assert "ended hard" not in done.stderr
+
+
+def test_a_job_of_a_pod_that_is_gone_is_waited_for_until_its_lease_ends(
+    pooled: Tool, cluster: Cluster, client: "redis.Redis", queue: Queue, leases: Leases
+) -> None:
+    lease = "worker@images-worker-1-1"
+    queue.push([b"{}"])
+    leases.claim("worker@images-worker-1", lease)
+    client.zadd(queue.keys.inflight, {lease: 9e15})
+    place(pooled, cluster, pods=["images-worker-1"])
+    process = pooled.start("drain", "images")
+    eventually(lambda: "scale" in verbs(cluster), "it has met the pod")
+    cluster.set(**{**cluster.state, "pods": []})
+    before = len(verbs(cluster))
+    eventually(lambda: len(verbs(cluster)) > before + 2, "it has seen that the pod is gone")
+    assert process.poll() is None
+    client.zadd(queue.keys.inflight, {lease: 1})
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "1 job of workers that ended hard" in told
 
 
 def test_jobs_that_a_killed_worker_left_behind_are_reported(pooled: Tool, queue: Queue) -> None:

@@ -29,11 +29,12 @@ or whatever its jobs need.
      not start pods again.
   3. Ask its Deployment for no pods. Each worker then claims nothing more, finishes the job it has
      (within spec.job.timeoutSeconds) and leaves.
-  4. Wait until the pods are gone and no job is in flight, and report.
+  4. Wait until the pods are gone and no job of theirs is in flight, and report.
 
-Jobs that still wait stay in the list, and producers may go on pushing: they are worked on after
-`workerpool resume POOL`. Where a tool like Argo CD or Flux owns the WorkerPool, it may set
-spec.paused back: pause it there, too."""
+Workers of the same list that are not in its pods, on a second machine or of another pool, go on:
+nobody waits for their jobs. Jobs that still wait stay in the list, and producers may go on
+pushing: they are worked on after `workerpool resume POOL`. Where a tool like Argo CD or Flux owns
+the WorkerPool, it may set spec.paused back: pause it there, too."""
 
 EXAMPLES = """\
 examples:
@@ -56,11 +57,13 @@ class Scene:
 
     snapshot: Snapshot
     pods: list[str]
+    busy: int
+    """Jobs in flight in the pool's pods, those that are gone included."""
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody works any more."""
-        return not self.pods and not self.snapshot.live_leases
+        """Whether nobody of the pool works any more."""
+        return not self.pods and not self.busy
 
 
 def add(commands: arguments.Subparsers) -> None:
@@ -108,6 +111,7 @@ def run(options: argparse.Namespace, world: World) -> Exit:
                     drain.finish()
                 consequence = "what was begun goes on; run it again to wait on"
                 drain.pause()
+                drain.meet()
                 if not session.kubectl.scale_to_zero(pool):
                     world.console.note(f"the operator has made no Deployment {pool.deployment}")
                 drain.await_quiet()
@@ -144,6 +148,8 @@ class _Drain:
         self._world = world
         self.words = "looking at the queue"
         """Where it is."""
+        self._met: set[str] = set()
+        """Every pod of the pool that was seen: one that is killed leaves its leases behind."""
 
     def finish(self) -> None:
         """Wait until the queue is empty."""
@@ -177,6 +183,12 @@ class _Drain:
                 )
             self._go_on("paused; waiting until the operator has seen it")
 
+    def meet(self) -> list[str]:
+        """Look which pods there are, and remember them."""
+        pods = self._session.kubectl.pods(self._pool)
+        self._met.update(pods)
+        return pods
+
     def await_quiet(self) -> None:
         """Wait until nobody works any more."""
         self.words = "looking whether its pods are gone"
@@ -186,27 +198,35 @@ class _Drain:
                 break
             self._go_on(
                 f"draining: {count(len(scene.pods), 'pod')} left, "
-                f"{count(scene.snapshot.live_leases, 'job')} in flight"
+                f"{count(scene.busy, 'job')} of theirs in flight"
             )
         self._report(scene.snapshot)
 
     def _look(self) -> Scene:
         # Pods first: a pod that is gone by then took its leases along, or left them behind.
-        pods = self._session.kubectl.pods(self._pool)
-        return Scene(self._session.queue.snapshot(), pods)
+        pods = self.meet()
+        snapshot = self._session.queue.snapshot()
+        return Scene(snapshot, pods, snapshot.live_leases_in(self._met))
 
     def _report(self, snapshot: Snapshot) -> None:
         name = f"{self._pool.namespace}/{self._pool.name}"
         self._world.console.say(f"{name} is drained: paused, no pods, nothing in flight")
-        left_behind = len(snapshot.in_flight)
+        others = snapshot.live_leases
+        if others:
+            self._world.console.note(
+                f"{count(others, 'job')} in flight with workers that are not in its pods; they go "
+                "on with the queue"
+            )
+        left_behind = len(snapshot.in_flight) - others
         if left_behind:
             self._world.console.note(
                 f"{count(left_behind, 'job')} of workers that ended hard; the next worker takes "
                 "them back, none is lost"
             )
-        if snapshot.unfinished:
+        later = snapshot.unfinished - others
+        if later:
             self._world.console.note(
-                f"{count(snapshot.unfinished, 'job')} for later: "
+                f"{count(later, 'job')} for later: "
                 f"`workerpool resume {self._pool.name} -n {self._pool.namespace}`"
             )
 
