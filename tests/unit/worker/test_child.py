@@ -39,6 +39,32 @@ def outputs(images: ImageSettings) -> set[str]:
     return {str(path.relative_to(images.output_dir)) for path in files}
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        (({}, {}), "a.png.jpg"),
+        (({"output": "users/7"}, {"output": "users/7"}), "users/7.jpg"),
+        (({"output": "users/7"}, {"output": "users/7.jpg"}), "users/7.jpg"),
+    ],
+)
+def test_of_two_photos_with_one_output_the_last_that_is_done_stays(
+    images: ImageSettings, said: tuple[dict[str, str], dict[str, str]], name: str
+) -> None:
+    photos = {"a.png": (60, 40), "a.png.jpg": (30, 50)}
+    jobs = [
+        ({"filename": photo} | more, photos[photo])
+        for photo, more in zip(photos, said, strict=True)
+    ]
+    for job, size in jobs:
+        (images.input_dir / job["filename"]).write_bytes(jpeg(size))
+    for order in (jobs, jobs[::-1]):
+        for job, size in order:
+            assert isinstance(run(images, **job), wire.Done)
+            with Image.open(images.output_dir / name) as stays:
+                assert stays.size == size
+        assert outputs(images) == {name}
+
+
 def test_each_preset_has_its_rendition_and_the_report_lists_them(images: ImageSettings) -> None:
     photo = Photo(77, 800, 600, orientation=6)
     (images.input_dir / "a.jpg").write_bytes(photo.jpeg())
