@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 SCRATCH_PREFIX = "image-worker-scratch-"
-FRESH_PREFIX = ".image-worker-fresh-"
 PHOTO = "photo"
 TO_FETCH = 0.75
 """Of a job's time: what comes later could not be decoded in the rest, and we would be killed."""
@@ -133,12 +132,24 @@ def scratch_folder(base: Path) -> Path:
                 shutil.rmtree(left, ignore_errors=True)
             finally:
                 os.close(folder)
-    # Others may be looking just now: it gets the name they look for when it is locked.
-    fresh = Path(tempfile.mkdtemp(prefix=FRESH_PREFIX, dir=base))
-    fcntl.flock(os.open(fresh, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)  # as long as we live
-    own = fresh.rename(base / f"{SCRATCH_PREFIX}{fresh.name.removeprefix(FRESH_PREFIX)}")
-    _empty(own)
-    return own
+    while True:
+        own = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=base))
+        if _locked(own):
+            _empty(own)
+            return own
+
+
+def _locked(folder: Path) -> bool:
+    """Lock it for as long as we live; False if another took it for left behind before that."""
+    try:
+        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_EX)
+    if folder.exists():
+        return True
+    os.close(file)
+    return False
 
 
 def decoder_environ(environ: Mapping[str, str], scratch: Path) -> dict[str, str]:
