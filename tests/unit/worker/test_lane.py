@@ -96,9 +96,9 @@ def test_what_is_owed_stays_until_it_is_heard(lane: Lane, queue: Queue) -> None:
 
 def test_what_can_never_be_told_is_not_tried_for_ever(lane: Lane) -> None:
     def defect(_: Leases) -> object:
-        raise ValueError
+        raise ValueError("a defect")
 
     lane.owed = Owed("w-0", defect)
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError, match="a defect"):
         lane.pay()
     assert lane.owed is None
