@@ -19,6 +19,7 @@ def figures(
         values["waiting"] = backlog.waiting
         values["due"] = backlog.due
         values["in_flight"] = backlog.in_flight
+        values["buried"] = backlog.buried
         if oldest_wait is not None or not backlog.waiting:
             values["oldest_wait_seconds"] = oldest_wait.total_seconds() if oldest_wait else 0.0
     if situation.decision is not None:

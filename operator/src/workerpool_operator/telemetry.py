@@ -108,6 +108,7 @@ POOL_GAUGES = {
     "core_migrations_per_second": "Worst rate at which a worker was moved to another core.",
 }
 POOL_COUNTERS = {
+    "buried": "Jobs put among the dead letters since the queue's counters began.",
     "worker_seconds": "Worker processes asked for, times the seconds they were.",
     "core_seconds": "Cores asked for, times the seconds they were.",
     "cost": "What these cores cost at the operator's price per core-hour.",

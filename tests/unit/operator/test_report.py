@@ -13,6 +13,8 @@ from workerpool_operator.closing import CLOSING
 from workerpool_operator.decide import LOSS_HOLD, decide
 from workerpool_operator.errors import ApplyFailed, Conflict, Forbidden, TargetMissing, Unreadable
 from workerpool_operator.evidence import Report, Survey
+from workerpool_operator.figures import figures
+from workerpool_operator.meter import Usage
 from workerpool_operator.model import (
     Backlog,
     Fallback,
@@ -65,6 +67,13 @@ def situation(
         trouble=None,
         scaled_at=None,
     )
+
+
+def test_the_jobs_that_were_buried_are_a_figure_while_the_queue_can_be_read() -> None:
+    used = Usage(0.0)
+    assert figures(situation(Backlog(7, buried=3)), None, used, 0.0)["buried"] == 3
+    unread = situation(Unreadable("away"))
+    assert "buried" not in figures(unread, None, used, 0.0)
 
 
 def conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
