@@ -12,7 +12,7 @@ from random import Random
 
 
 class Kind(StrEnum):
-    """Everything that can go wrong, and does."""
+    """Everything that can go wrong, and does; and the operator's, who closes idle pods."""
 
     KILL_CHILD = "kill_child"
     STOP_CHILD = "stop_child"
@@ -24,6 +24,9 @@ class Kind(StrEnum):
     CUT_NETWORK = "cut_network"
     PART_NETWORK = "part_network"
     STALL_NETWORK = "stall_network"
+    RETIRE = "retire"
+    RETIRE_FOR_GOOD = "retire_for_good"
+    RETIRE_AND_VANISH = "retire_and_vanish"
 
 
 # One round holds each kind so often, and lasts so many seconds (one of them, by chance).  The
@@ -39,8 +42,13 @@ DECK: dict[Kind, tuple[int, tuple[float, ...]]] = {
     Kind.CUT_NETWORK: (2, (0.0,)),
     Kind.PART_NETWORK: (1, (0.5, 4.0)),
     Kind.STALL_NETWORK: (1, (0.5, 4.0)),
+    Kind.RETIRE: (2, (0.5, 1.0, 3.0)),
+    Kind.RETIRE_FOR_GOOD: (1, (0.1, 1.0)),
+    Kind.RETIRE_AND_VANISH: (1, (0.5, 1.0, 3.0)),
 }
 LONGEST_PAUSE_SECONDS = 1.5
+RETIREMENTS = frozenset({Kind.RETIRE, Kind.RETIRE_FOR_GOOD, Kind.RETIRE_AND_VANISH})
+"""These wait by themselves, for an idle pod: the next fault need not wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +73,15 @@ def schedule(seed: int, *, faults: int, places: int) -> tuple[Fault, ...]:
                 kind=kind,
                 place=chance.randrange(places),
                 seconds=chance.choice(DECK[kind][1]),
-                pause=round(chance.uniform(0.0, LONGEST_PAUSE_SECONDS), 3),
+                pause=_pause(kind, chance),
             )
             for kind in kinds
         ]
     return tuple(made[:faults])
+
+
+def _pause(kind: Kind, chance: Random) -> float:
+    return 0.0 if kind in RETIREMENTS else round(chance.uniform(0.0, LONGEST_PAUSE_SECONDS), 3)
 
 
 def digest(faults: tuple[Fault, ...]) -> str:

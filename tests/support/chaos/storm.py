@@ -14,33 +14,27 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from support.chaos import storm_supervisor
 from support.chaos.faults import Fault, Kind
 from support.chaos.jobs import LONGEST_SIDE
+from support.chaos.places import SITES, STARTING, Place
 from support.chaos.proxy import Way
+from support.chaos.retiring import Closer, Closure
 from support.redis_server import RedisServer
 from support.supervisor import Supervisor
 
-SKEWS = (0.0, 3 * 3600.0, -40 * 60.0)
-"""How wrong each place's wall clock is: one place's clock is right."""
-PLACES = len(SKEWS)
 LEASE_SECONDS = 2
 MAX_ATTEMPTS = 2
 END_SECONDS = 120.0
-
-
-@dataclass
-class Place:
-    """Where one supervisor runs after the other: with its way to Redis, and its clock."""
-
-    way: Way
-    skew: float
-    supervisor: Supervisor
-    former: list[Supervisor] = field(default_factory=list)
+READY_SECONDS = 120.0
+MARK_ENDS_SECONDS = 60.0
+"""As the operator has it: those who are called back are so long before."""
+TRY_EVERY_SECONDS = 0.05
+"""How soon to look again whether a pod is idle that is to be closed."""
 
 
 class Storm:
@@ -52,6 +46,8 @@ class Storm:
         self.faults: Counter[str] = Counter()
         self.server = RedisServer({"appendonly": "yes", "appendfsync": "always"})
         self.places: list[Place] = []
+        self.closures: list[Closure] = []
+        self._over = False
         self._results_kept = results_kept
         self._stack = ExitStack()
         self._ending: list[Supervisor] = []
@@ -63,9 +59,16 @@ class Storm:
             stack.enter_context(self.server)
             self.diary.touch()
             self._stack = stack
-            for skew in SKEWS:
+            self._closer = Closer(self.server.client())
+            self.closures = self._closer.closures
+            for number, (skew, queues) in enumerate(SITES):
                 way = stack.enter_context(Way(self.server.port))
-                self.places.append(Place(way, skew, self._start(way, skew)))
+                place = Place(number, way, skew, queues)
+                self.places.append(place)
+                place.move()
+                self._start(place)
+            for place in self.places:
+                place.supervisor.await_line("a child is ready", seconds=READY_SECONDS)
             self._stack = stack.pop_all()
         return self
 
@@ -82,7 +85,8 @@ class Storm:
             time.sleep(max(0.0, min(pause_ends, self._next_end()) - now))
 
     def calm(self) -> None:
-        """End every fault that still lasts."""
+        """End every fault that still lasts, and call back whoever is closed."""
+        self._over = True
         self._end_those_due(float("inf"))
 
     def end(self) -> list[int]:
@@ -93,16 +97,15 @@ class Storm:
         for place in self.places:
             self._ask_to_end(place.supervisor)
         codes = [(one, one.process.wait(END_SECONDS)) for one in self._ending]
-        return [code for one, code in codes if one.lines("starting")]
+        return [code for one, code in codes if one.lines(STARTING)]
 
     def logged(self, place: Place, message: str) -> list[dict[str, object]]:
         """Return the lines with this message of all supervisors of a place."""
-        every = [*place.former, place.supervisor]
-        return [line for one in every for line in one.lines(message)]
+        return [line for one in place.supervisors for line in one.lines(message)]
 
     def story(self) -> dict[str, int]:
         """Return how often each message was logged, by anybody."""
-        every = [one for place in self.places for one in (*place.former, place.supervisor)]
+        every = [one for place in self.places for one in place.supervisors]
         return dict(Counter(str(line["message"]) for one in every for line in list(one.log)))
 
     def _do(self, fault: Fault, place: Place) -> None:  # noqa: C901 (a table of all kinds)
@@ -117,10 +120,8 @@ class Storm:
             case Kind.KILL_SUPERVISOR:
                 place.supervisor.process.kill()
                 place.supervisor.process.wait(END_SECONDS)
-                self._replace(place)
+                self._start(place)
             case Kind.END_SUPERVISOR:
-                # It may be stopped, and hear of it later: nobody waits for it before the end.
-                self._ask_to_end(place.supervisor)
                 self._replace(place)
             case Kind.KILL_REDIS:
                 self.server.kill()
@@ -137,32 +138,52 @@ class Storm:
             case Kind.STALL_NETWORK:
                 place.way.stall()
                 self._after(fault.seconds, place.way.mend)
+            case Kind.RETIRE | Kind.RETIRE_FOR_GOOD:
+                self._retire(place, fault)
+            case Kind.RETIRE_AND_VANISH:
+                self._retire(place, fault, mark_ends=fault.seconds)
 
-    def _start(self, way: Way, skew: float) -> Supervisor:
-        return self._stack.enter_context(
-            Supervisor(
-                way.url,
-                self.folder,
-                command=(
-                    sys.executable,
-                    storm_supervisor.__file__,
-                    str(skew),
-                    str(self.diary),
-                ),
-                lease_seconds=str(LEASE_SECONDS),
-                job_max_attempts=str(MAX_ATTEMPTS),
-                thumbnail_pixels=str(LONGEST_SIDE),
-                results_kept=str(self._results_kept),
-            )
+    def _retire(self, place: Place, fault: Fault, *, mark_ends: float = MARK_ENDS_SECONDS) -> None:
+        """Close the pod as soon as it is idle; then its fate follows."""
+        if self._over:
+            return
+        ends = timedelta(seconds=mark_ends)
+        closure = self._closer.close(place.pod, tuple(place.queues), ends)
+        if closure is None:
+            self._after(TRY_EVERY_SECONDS, lambda: self._retire(place, fault, mark_ends=mark_ends))
+        elif fault.kind is Kind.RETIRE:
+            self._after(fault.seconds, lambda: self._closer.call_back(closure))
+        elif fault.kind is Kind.RETIRE_FOR_GOOD:
+            self._after(fault.seconds, lambda: self._let_go(place, closure))
+
+    def _let_go(self, place: Place, closure: Closure) -> None:
+        if place.pod == closure.pod:  # else it went before, by another fault
+            self._replace(place)
+        self._closer.let_go()
+
+    def _start(self, place: Place) -> None:
+        supervisor = Supervisor(
+            place.way.url,
+            self.folder,
+            command=(sys.executable, storm_supervisor.__file__, str(place.skew), str(self.diary)),
+            pod=place.pod,
+            queues=",".join(f"{queue}={weight}" for queue, weight in place.queues.items()),
+            lease_seconds=str(LEASE_SECONDS),
+            job_max_attempts=str(MAX_ATTEMPTS),
+            thumbnail_pixels=str(LONGEST_SIDE),
+            results_kept=str(self._results_kept),
         )
+        place.supervisors.append(self._stack.enter_context(supervisor))
 
     def _ask_to_end(self, supervisor: Supervisor) -> None:
         supervisor.process.send_signal(signal.SIGTERM)
         self._ending.append(supervisor)
 
     def _replace(self, place: Place) -> None:
-        place.former.append(place.supervisor)
-        place.supervisor = self._start(place.way, place.skew)
+        # It may be stopped, and hear of it later: nobody waits for it before the end.
+        self._ask_to_end(place.supervisor)
+        place.move()
+        self._start(place)
 
     def _stop(self, seconds: float, *pids: int) -> None:
         self._signal(signal.SIGSTOP, *pids)

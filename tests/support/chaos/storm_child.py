@@ -14,14 +14,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from image_worker import child, service, settings, wire
+from support.chaos.clocks import skew_wall_clock
 from support.chaos.diary import Diary
-from support.chaos.storm_supervisor import skew_wall_clock
 
 
 def process(raw: bytes, images: settings.ImageSettings, diary: Diary) -> wire.Outcome:
     """Note, carry out the plan, do the job as the real child does, note."""
     payload = json.loads(raw)
-    diary.begun(payload["filename"])
+    name, queue = payload["filename"], payload["queue"]
+    diary.begun(name, queue, payload.get("due_ms", 0))
     time.sleep(payload["dwell"])
     match payload["plan"]:
         case "die":
@@ -31,7 +32,7 @@ def process(raw: bytes, images: settings.ImageSettings, diary: Diary) -> wire.Ou
         case _:
             pass
     outcome = child.process(raw, images)
-    diary.ended(payload["filename"])
+    diary.ended(name, queue)
     time.sleep(payload["dwell"])
     return outcome
 

@@ -1,29 +1,48 @@
 """`storm_supervisor.py <seconds its clock is off> <diary>`: the real one, on a node in a storm.
 
-Its children are those of `storm_child.py`, with the same wrong clock.
+Its children are those of `storm_child.py`, with the same wrong clock.  It notes in the diary which
+claims were granted a job.
 """
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from image_worker import leases
 from image_worker.__main__ import main
+from support.chaos.clocks import now_ms, skew_wall_clock
+from support.chaos.diary import Diary
 
 CHILD = Path(__file__).with_name("storm_child.py")
 MAX_CRASHES = 6
-"""More than the product's 3: a storm may well hit an innocent job three times by chance, and it
-would rightly be buried.  What is planned to die does so six times."""
+"""Not the product's 3: a job that faults hit three times by chance would rightly be buried, and a
+storm of many faults would now and then fail without a defect, which is worth nothing as a proof.
+What is planned to die does so six times; that it is three elsewhere, the tests of `crash` and
+`reap` show."""
 
 
-def skew_wall_clock(seconds: float) -> None:
-    """Have every reading of the wall's clock be off; the monotonic clock has no wrong value."""
-    right: Callable[[], float] = time.time
-    time.time = lambda: right() + seconds
+def noted(claim: Callable[..., leases.Claim], diary: Diary) -> Callable[..., leases.Claim]:
+    """Have each claim that is granted a job be written down, with the times of call and answer."""
+
+    def claim_and_note(*how: Any, **further: Any) -> leases.Claim:  # noqa: ANN401 (handed on)
+        since_ms = now_ms()
+        answer = claim(*how, **further)
+        if answer.lease is not None:
+            diary.claimed(since_ms)
+        return answer
+
+    return claim_and_note
 
 
 if __name__ == "__main__":
     skew_wall_clock(float(sys.argv[1]))
-    leases.MAX_CRASHES = MAX_CRASHES
-    sys.exit(main(child_command=(sys.executable, str(CHILD), *sys.argv[1:])))
+    noting = noted(leases.Leases.claim, Diary(Path(sys.argv[2])))
+    with (
+        patch.object(leases, "MAX_CRASHES", MAX_CRASHES),
+        patch.object(leases.Leases, "claim", noting),
+    ):
+        sys.exit(main(child_command=(sys.executable, str(CHILD), *sys.argv[1:])))
