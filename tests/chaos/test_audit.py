@@ -60,6 +60,13 @@ def test_a_claim_in_a_closed_pod_is_seen(claim: Entry, *, wrong: bool) -> None:
     assert bool(verdict.problems) == wrong
 
 
+def test_a_pod_that_was_closed_with_a_job_is_seen() -> None:
+    verdict = Verdict()
+    busy = Closure("pod", (LIST,), since_ms=1000, until_ms=2000, held=("w@pod-1",))
+    witnesses.nobody_closed_claims(verdict, [], [busy])
+    assert verdict.problems == ["leases of pods that were closed as idle: 1, as ['w@pod-1']"]
+
+
 def test_a_good_end_of_a_queue_is_no_problem(queue: QueueState) -> None:
     verdict = Verdict()
     finish(queue)

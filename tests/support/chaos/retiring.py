@@ -1,7 +1,8 @@
 """The operator's part in a storm: it closes one idle pod at a time, and calls it back.
 
 With the operator's own script and its way from queue to queue (`roster`).  It notes from when to
-when each pod was closed; whether anything was claimed there meanwhile is the audit's affair.
+when each pod was closed, and what it held then; whether anything was claimed there meanwhile is
+the audit's affair.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ class Closure:
     queues: Sequence[str]
     since_ms: int
     until_ms: int
+    held: Sequence[str] = ()
+    """Leases that it had all the same."""
 
 
 class Closer:
@@ -47,7 +50,7 @@ class Closer:
         if not asyncio.run(roster.retire(self._ask, queues, {pod}, ends)):
             return None
         until_ms = asked_ms + round(ends / timedelta(milliseconds=1))
-        self._missing = Closure(pod, queues, now_ms(), until_ms)
+        self._missing = Closure(pod, queues, now_ms(), until_ms, self._held(pod, queues))
         self.closures.append(self._missing)
         return self._missing
 
@@ -60,6 +63,14 @@ class Closer:
     def let_go(self) -> None:
         """Leave a pod closed that ends, as another has its place."""
         self._missing = None
+
+    def _held(self, pod: str, queues: Sequence[str]) -> list[str]:
+        leases = [
+            lease.decode()
+            for queue in queues
+            for lease in self._client.zrange(f"{{{queue}}}:inflight", 0, -1)
+        ]
+        return [lease for lease in leases if lease.rpartition("-")[0].endswith(f"@{pod}")]
 
     async def _ask(self, _: str, commands: Sequence[Sequence[str | int]]) -> list[Any]:
         return [self._client.execute_command(*command) for command in commands]

@@ -23,7 +23,7 @@ def nothing_too_early(verdict: Verdict, entries: Sequence[Entry]) -> None:
 def nobody_closed_claims(
     verdict: Verdict, entries: Sequence[Entry], closures: Sequence[Closure]
 ) -> None:
-    """No claim got a job that was sent and answered while its pod was closed."""
+    """No pod with a job was closed, and no claim got one that was sent and answered after that."""
     claims = [entry for entry in entries if entry.what is What.CLAIMED]
     wrong = {
         f"{claim.pod} at {claim.at_ms}, closed from {closure.since_ms} to {closure.until_ms}"
@@ -34,6 +34,8 @@ def nobody_closed_claims(
         and claim.at_ms < closure.until_ms
     }
     verdict.expect_none("claims in closed pods", wrong)
+    held = {lease for closure in closures for lease in closure.held}
+    verdict.expect_none("leases of pods that were closed as idle", held)
     verdict.figures["closed"] = len(closures)
 
 
