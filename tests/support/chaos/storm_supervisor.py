@@ -18,11 +18,6 @@ from support.chaos.clocks import now_ms, skew_wall_clock
 from support.chaos.diary import Diary
 
 CHILD = Path(__file__).with_name("storm_child.py")
-MAX_CRASHES = 6
-"""Not the product's 3: a job that faults hit three times by chance would rightly be buried, and a
-storm of many faults would now and then fail without a defect, which is worth nothing as a proof.
-What is planned to die does so six times; that it is three elsewhere, the tests of `crash` and
-`reap` show."""
 
 
 def noted(claim: Callable[..., leases.Claim], diary: Diary) -> Callable[..., leases.Claim]:
@@ -41,8 +36,5 @@ def noted(claim: Callable[..., leases.Claim], diary: Diary) -> Callable[..., lea
 if __name__ == "__main__":
     skew_wall_clock(float(sys.argv[1]))
     noting = noted(leases.Leases.claim, Diary(Path(sys.argv[2])))
-    with (
-        patch.object(leases, "MAX_CRASHES", MAX_CRASHES),
-        patch.object(leases.Leases, "claim", noting),
-    ):
+    with patch.object(leases.Leases, "claim", noting):
         sys.exit(main(child_command=(sys.executable, str(CHILD), *sys.argv[1:])))
