@@ -31,8 +31,8 @@ LEASE_SECONDS = 2
 MAX_ATTEMPTS = 2
 END_SECONDS = 120.0
 READY_SECONDS = 120.0
-MARK_ENDS_SECONDS = 60.0
-"""As the operator has it: those who are called back are so long before."""
+MARK_ENDS_SECONDS = 3600.0
+"""Longer than a storm, not the operator's minute: who is never called back shall be seen."""
 TRY_EVERY_SECONDS = 0.05
 """How soon to look again whether a pod is idle that is to be closed."""
 
