@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -28,6 +30,7 @@ from workerpool_operator.model import (
 from workerpool_operator.window import LIMIT
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+Drawn = TypeVar("Drawn")
 
 
 def seconds(count: float) -> timedelta:
@@ -311,18 +314,31 @@ def test_a_lower_maximum_cuts_at_once() -> None:
 
 # Mostly small numbers, all of an example at once, and few limits: that is where the steps meet.
 # Else a single step, such as the busy floor, nearly always has its way, and others may be wrong.
+# What is drawn from is made once: Hypothesis looks at a new strategy for longer than it draws.
 small_worlds = st.sampled_from([True, True, True, False])
 LAW = settings(max_examples=150)
 rarely = st.sampled_from([False, False, False, True])
 
 
+def either(
+    small: st.SearchStrategy[Drawn], large: st.SearchStrategy[Drawn]
+) -> st.SearchStrategy[Drawn]:
+    return small_worlds.flatmap(lambda it: small if it else large)
+
+
 def at_most(small: int, large: int, least: int = 0) -> st.SearchStrategy[int]:
-    return small_worlds.flatmap(lambda it: st.integers(least, small if it else large))
+    return either(st.integers(least, small), st.integers(least, large))
 
 
-backlogs = small_worlds.flatmap(
-    lambda it: st.builds(Backlog, *[st.integers(0, 30 if it else 200_000)] * 6)
-)
+IDLE = st.just(Backlog(0))
+
+
+def backlogs_up_to(most: int) -> st.SearchStrategy[Backlog]:
+    some = st.builds(Backlog, *[st.integers(0, most)] * 6)
+    return rarely.flatmap(lambda it: IDLE if it else some)
+
+
+backlogs = either(backlogs_up_to(30), backlogs_up_to(200_000))
 
 
 spans = st.integers(1, 86_400).map(seconds)
@@ -336,36 +352,53 @@ down_limits = st.none() | st.one_of(
 )
 
 
-@st.composite
-def policies(draw: st.DrawFn) -> Policy:
-    small = draw(small_worlds)
-    most = 60 if small else 10_000
-    low = draw(st.integers(0, most // 10))
-    high = draw(st.integers(max(1, low), most))
+NOTHING: st.SearchStrategy[None] = st.none()
+
+
+def sometimes(strategy: st.SearchStrategy[Drawn]) -> st.SearchStrategy[Drawn | None]:
+    return rarely.flatmap(lambda it: strategy if it else NOTHING)
+
+
+def policies_up_to(
+    most: int, backlog_per_replica: int, workers_per_replica: int, standby: int
+) -> st.SearchStrategy[Policy]:
     floors = st.builds(
         Schedule,
         st.sampled_from(["0 * * * *", "30 11 * * *", "0 0 1 1 *"]),
         st.just(ZoneInfo("Europe/Berlin")),
         st.integers(1, 10_080).map(lambda minutes: timedelta(minutes=minutes)),
-        st.integers(1, high),
+        st.integers(1, most),
     )
-    return Policy(
-        min_replicas=low,
-        max_replicas=high,
-        backlog_per_replica=draw(st.integers(1, 10 if small else 1_000_000)),
-        workers_per_replica=draw(st.integers(1, 4 if small else 256)),
-        stabilization=seconds(draw(st.integers(0, 86_400))),
-        paused=False,
-        drain=draw(spans) if draw(rarely) else None,
-        max_wait=draw(spans) if draw(rarely) else None,
-        assumed_job=draw(spans),
-        standby=draw(st.integers(0, 3 if small else 10_000)),
-        up_limit=draw(rate_limits) if draw(rarely) else None,
-        down_limit=draw(down_limits) if draw(rarely) else None,
-        only_up=draw(rarely),
-        schedules=tuple(draw(st.lists(floors, max_size=2))),
-        fallback=draw(st.none() | st.builds(Fallback, st.integers(0, 10_000), spans)),
+
+    def ordered(policy: Policy, low: int) -> Policy:
+        """Bring what was drawn without regard to each other into the order it has to have."""
+        high = max(low, policy.max_replicas)
+        schedules = tuple(
+            replace(floor, min_replicas=1 + (floor.min_replicas - 1) % high)
+            for floor in policy.schedules
+        )
+        return replace(policy, min_replicas=low, max_replicas=high, schedules=schedules)
+
+    drawn = st.builds(
+        Policy,
+        max_replicas=st.integers(1, most),
+        backlog_per_replica=st.integers(1, backlog_per_replica),
+        workers_per_replica=st.integers(1, workers_per_replica),
+        stabilization=st.integers(0, 86_400).map(seconds),
+        drain=sometimes(spans),
+        max_wait=sometimes(spans),
+        assumed_job=spans,
+        standby=st.integers(0, standby),
+        up_limit=sometimes(rate_limits),
+        down_limit=sometimes(down_limits),
+        only_up=rarely,
+        schedules=st.lists(floors, max_size=2).map(tuple),
+        fallback=st.none() | st.builds(Fallback, st.integers(0, 10_000), spans),
     )
+    return st.builds(ordered, drawn, st.integers(0, most // 10))
+
+
+policies = either(policies_up_to(60, 10, 4, 3), policies_up_to(10_000, 1_000_000, 256, 10_000))
 
 
 def undemanding(policy: Policy) -> Policy:
@@ -383,24 +416,26 @@ def undemanding(policy: Policy) -> Policy:
     )
 
 
-@st.composite
-def histories(draw: st.DrawFn) -> History:
-    """Draw only what `decide` itself can have returned by `NOW`."""
-
-    def samples(*, falling: bool) -> tuple[Sample, ...]:
-        ages = sorted(draw(st.sets(st.integers(1, 90_000), max_size=5)), reverse=True)
-        counts = draw(st.sets(at_most(60, 10_000), min_size=len(ages), max_size=len(ages)))
-        ordered = sorted(counts, reverse=falling)
+def samples(*, falling: bool) -> st.SearchStrategy[tuple[Sample, ...]]:
+    def ordered(some: list[tuple[int, int]]) -> tuple[Sample, ...]:
+        ages = sorted((age for age, _ in some), reverse=True)
+        counts = sorted((count for _, count in some), reverse=falling)
         return tuple(
-            Sample(NOW - seconds(age), count) for age, count in zip(ages, ordered, strict=True)
+            Sample(NOW - seconds(age), count) for age, count in zip(ages, counts, strict=True)
         )
 
-    return History(
-        since=NOW - seconds(draw(st.integers(0, 100_000))),
-        called=samples(falling=True),
-        highs=samples(falling=True),
-        lows=samples(falling=False),
-    )
+    both = st.tuples(st.integers(1, 90_000), at_most(60, 10_000))
+    return st.lists(both, max_size=5, unique_by=(itemgetter(0), itemgetter(1))).map(ordered)
+
+
+histories = st.builds(
+    History,
+    since=st.integers(0, 100_000).map(lambda age: NOW - seconds(age)),
+    called=samples(falling=True),
+    highs=samples(falling=True),
+    lows=samples(falling=False),
+)
+"""Only what `decide` itself can have returned by `NOW`."""
 
 
 replica_counts = at_most(60, 20_000)
@@ -442,7 +477,7 @@ def worlds(draw: st.DrawFn) -> Observation:
 
 
 @LAW
-@given(policies(), paces, replica_counts, backlogs)
+@given(policies, paces, replica_counts, backlogs)
 def test_any_pace_leads_within_bounds(
     policy: Policy, pace: Pace, replicas: int, backlog: Backlog
 ) -> None:
@@ -455,7 +490,7 @@ def test_any_pace_leads_within_bounds(
 
 
 @LAW
-@given(policies(), spans, paces, backlogs)
+@given(policies, spans, paces, backlogs)
 def test_a_faster_queue_never_gets_fewer_replicas(
     policy: Policy, drain: timedelta, pace: Pace, backlog: Backlog
 ) -> None:
@@ -473,7 +508,7 @@ def test_a_faster_queue_never_gets_fewer_replicas(
 
 
 @LAW
-@given(policies(), st.just(NO_HISTORY) | histories(), worlds())
+@given(policies, st.just(NO_HISTORY) | histories, worlds())
 def test_any_known_backlog_leads_within_bounds(
     policy: Policy, history: History, world: Observation
 ) -> None:
@@ -485,7 +520,7 @@ def test_any_known_backlog_leads_within_bounds(
 
 
 @LAW
-@given(policies(), histories(), worlds(), rooms)
+@given(policies, histories, worlds(), rooms)
 def test_no_more_is_asked_for_than_there_is_room_for_but_for_one_that_waits(
     policy: Policy, history: History, world: Observation, room: Places
 ) -> None:
@@ -499,7 +534,7 @@ def test_no_more_is_asked_for_than_there_is_room_for_but_for_one_that_waits(
 
 
 @LAW
-@given(policies(), histories(), worlds(), refusals)
+@given(policies, histories, worlds(), refusals)
 def test_after_a_rejection_no_more_is_asked_for_than_were_taken_in_and_may_be_tried(
     policy: Policy, history: History, world: Observation, places: Places
 ) -> None:
@@ -511,7 +546,7 @@ def test_after_a_rejection_no_more_is_asked_for_than_were_taken_in_and_may_be_tr
 
 
 @LAW
-@given(policies(), histories(), worlds(), rooms | refusals, st.integers(1, 100))
+@given(policies, histories, worlds(), rooms | refusals, st.integers(1, 100))
 def test_more_room_never_gets_fewer_replicas(
     policy: Policy, history: History, world: Observation, places: Places, more: int
 ) -> None:
@@ -522,7 +557,7 @@ def test_more_room_never_gets_fewer_replicas(
 
 
 @LAW
-@given(policies(), histories(), worlds(), rooms | refusals, st.booleans())
+@given(policies, histories, worlds(), rooms | refusals, st.booleans())
 def test_an_unknown_backlog_never_moves_the_workers(
     policy: Policy,
     history: History,
@@ -539,7 +574,7 @@ def test_an_unknown_backlog_never_moves_the_workers(
 
 
 @LAW
-@given(policies(), replica_counts, st.integers(0, 100_000))
+@given(policies, replica_counts, st.integers(0, 100_000))
 def test_a_queue_that_stays_unknown_only_ever_adds_the_fallback(
     policy: Policy, replicas: int, unread: int
 ) -> None:
@@ -556,7 +591,7 @@ def test_a_queue_that_stays_unknown_only_ever_adds_the_fallback(
 
 
 @LAW
-@given(policies(), histories(), worlds(), backlogs, backlogs)
+@given(policies, histories, worlds(), backlogs, backlogs)
 def test_a_larger_backlog_never_gets_fewer_replicas(
     policy: Policy, history: History, world: Observation, some: Backlog, more: Backlog
 ) -> None:
@@ -575,8 +610,8 @@ def test_a_larger_backlog_never_gets_fewer_replicas(
 
 @LAW
 @given(
-    policies() | policies().map(lambda p: replace(undemanding(p), stabilization=p.stabilization)),
-    histories(),
+    policies | policies.map(lambda p: replace(undemanding(p), stabilization=p.stabilization)),
+    histories,
     worlds(),
 )
 def test_nothing_shrinks_below_what_was_called_for_within_the_window(
@@ -590,7 +625,7 @@ def test_nothing_shrinks_below_what_was_called_for_within_the_window(
 
 
 @LAW
-@given(policies() | policies().map(undemanding), histories(), worlds())
+@given(policies | policies.map(undemanding), histories, worlds())
 def test_a_scale_in_leaves_a_worker_for_each_job_in_flight(
     policy: Policy, history: History, world: Observation
 ) -> None:
@@ -602,7 +637,7 @@ def test_a_scale_in_leaves_a_worker_for_each_job_in_flight(
 
 
 @LAW
-@given(policies(), histories(), st.integers(0, 60), worlds())
+@given(policies, histories, st.integers(0, 60), worlds())
 def test_a_constant_backlog_comes_to_rest(
     policy: Policy, history: History, replicas: int, world: Observation
 ) -> None:
@@ -625,12 +660,12 @@ def test_a_constant_backlog_comes_to_rest(
 
 @LAW
 @given(
-    policies()
-    | policies().map(undemanding)
-    | policies().map(lambda p: replace(p, backlog_per_replica=1, max_replicas=10_000)),
+    policies
+    | policies.map(undemanding)
+    | policies.map(lambda p: replace(p, backlog_per_replica=1, max_replicas=10_000)),
     rate_limits,
     down_limits,
-    histories(),
+    histories,
     replica_counts,
     backlogs,
 )
@@ -657,7 +692,7 @@ def test_no_limit_of_rate_is_exceeded_but_for_a_floor_or_the_ceiling(
 
 
 @LAW
-@given(policies(), histories(), worlds())
+@given(policies, histories, worlds())
 def test_a_pool_that_must_not_shrink_does_not_but_for_the_ceiling(
     policy: Policy, history: History, world: Observation
 ) -> None:
@@ -667,7 +702,7 @@ def test_a_pool_that_must_not_shrink_does_not_but_for_the_ceiling(
 
 
 @LAW
-@given(policies(), st.just(NO_HISTORY) | histories(), worlds(), st.integers(0, 299))
+@given(policies, st.just(NO_HISTORY) | histories, worlds(), st.integers(0, 299))
 def test_nobody_goes_while_lost_jobs_may_come_back(
     policy: Policy, history: History, world: Observation, ago: int
 ) -> None:
@@ -680,13 +715,13 @@ def test_nobody_goes_while_lost_jobs_may_come_back(
 
 @LAW
 @given(
-    policies()
+    policies
     | st.builds(
         lambda policy, limit: replace(undemanding(policy), down_limit=limit),
-        policies(),
+        policies,
         down_limits,
     ),
-    histories(),
+    histories,
     replica_counts,
     st.lists(worlds(), min_size=1, max_size=7),
 )
@@ -716,7 +751,7 @@ def test_a_restart_never_scales_in_sooner_than_no_restart(
 
 
 @LAW
-@given(policies() | policies().map(undemanding), replica_counts, st.lists(worlds(), max_size=4))
+@given(policies | policies.map(undemanding), replica_counts, st.lists(worlds(), max_size=4))
 def test_nobody_goes_after_a_restart_before_the_past_and_the_rate_are_known(
     policy: Policy, replicas: int, readings: list[Observation]
 ) -> None:
@@ -772,7 +807,7 @@ def test_more_samples_than_the_limit_merge_into_later_and_larger_ones() -> None:
 
 @LAW
 @given(
-    st.builds(lambda policy, paused: replace(policy, paused=paused), policies(), rarely),
+    st.builds(lambda policy, paused: replace(policy, paused=paused), policies, rarely),
     st.lists(
         st.tuples(
             worlds() | st.builds(replace, worlds(), backlog=st.none(), places=refusals),

@@ -224,9 +224,9 @@ def textured(width: int, height: int) -> Image.Image:
 
 
 def test_a_small_rendition_is_as_good_among_many_as_alone() -> None:
-    whole = textured(2000, 1500)
+    whole = textured(1000, 750)
     data = encoded(whole, quality=95)
-    presets = [Preset(str(n), n, n, form=Form.PNG) for n in (1024, 680, 450, 300, 200, 130)]
+    presets = [Preset(str(n), n, n, form=Form.PNG) for n in (512, 340, 225, 150, 100, 65)]
     for preset, among in zip(presets, rendered(data, *presets), strict=True):
         (alone,) = rendered(data, preset)
         truth = whole.resize(alone.size, Image.Resampling.LANCZOS)
