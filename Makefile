@@ -71,6 +71,9 @@ bench-decisions: venv ## Waiting time and worker-hours against KEDA and Knative,
 bench-decide: venv ## Microseconds of one decision, on 5,000 pools
 	@$(PY) tests/bench/decide.py
 
+bench-pools: venv programs ## Memory and processor time of an operator with 500 pools at rest; POOLS=…
+	@PYTHONPATH=tests $(PY) tests/bench/pools.py $(if $(POOLS),--pools $(POOLS))
+
 bench-images: venv ## Photos per second and core, beside libvips and a naive Pillow
 	@PYTHONPATH=tests $(PY) tests/bench/images.py
 
@@ -119,4 +122,4 @@ clean: ## Remove everything that was built
 	@$(PYTHON) -m localcluster clean
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help up down picture test unit contract integration cluster-test cluster-soak chaos guest-check guest-packages fuzz-images fuzz-payloads bench-reaction bench-decisions bench-decide bench-images bench-cores bench-jobs check format venv lock packages programs images clean
+.PHONY: help up down picture test unit contract integration cluster-test cluster-soak chaos guest-check guest-packages fuzz-images fuzz-payloads bench-reaction bench-decisions bench-decide bench-pools bench-images bench-cores bench-jobs check format venv lock packages programs images clean
