@@ -51,7 +51,7 @@ chaos: venv ## 20,000 jobs in a storm of 300 faults, nothing lost; SEED=… JOBS
 	@PYTHONPATH=tests $(PY) tests/chaos/storm_worker.py $(foreach name,SEED JOBS FAULTS,$(if $($(name)),--$(name) $($(name))))
 
 guest-check: venv ## The worker on cgroup v2, hyper-threads and NUMA, in a virtual machine; ACCEL=kvm
-	@PYTHONPATH=tests $(PY) tests/guest/run.py
+	@PYTHONPATH=tests:. $(PY) tests/guest/run.py
 
 guest-packages: ## Install what guest-check needs besides
 	@apt-get install --yes --no-install-recommends qemu-system-x86 mmdebstrap e2fsprogs

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from image_worker import child, cores, service, settings, wire
+from image_worker import child, cores, memory, service, settings, wire
 
 SLOW_SECONDS = 1.0
 KEPT: list[bytes] = []
@@ -63,6 +63,7 @@ def main() -> None:
     if "--cpu" in sys.argv:
         cores.pin({int(sys.argv[-1])})
     images = settings.read_images(os.environ)
+    memory.go_first()
     with socket.socket(fileno=0) as stream:
         service.serve(stream, lambda raw: process(raw, images))
 
