@@ -133,7 +133,7 @@ def test_a_job_of_a_pod_that_is_gone_is_waited_for_until_its_lease_ends(
     place(pooled, cluster, pods=["images-worker-1"])
     process = pooled.start("drain", "images")
     eventually(lambda: "scale" in verbs(cluster), "it has met the pod")
-    cluster.set(**{**cluster.state, "pods": []})
+    cluster.change(pods=[])
     before = len(verbs(cluster))
     eventually(lambda: len(verbs(cluster)) > before + 2, "it has seen that the pod is gone")
     assert process.poll() is None
@@ -171,6 +171,5 @@ def test_an_interrupted_drain_can_be_taken_up_again(pooled: Tool, cluster: Clust
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130
-    state = cluster.state
-    cluster.set(**{**state, "pods": []})
+    cluster.change(pods=[])
     assert pooled.run("drain", "images").returncode == 0

@@ -1,7 +1,10 @@
 """A world without a process: streams in memory, a clock that only pauses move, a fake kubectl."""
 
+import fcntl
 import json
-from contextlib import nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -59,18 +62,41 @@ class Cluster:
     program: str
 
     def set(self, **state: object) -> None:
-        (self.folder / "state.json").write_text(json.dumps(state))
+        """Have it hold this and nothing else."""
+        with self._locked():
+            self._write(state)
+
+    def change(self, **state: object) -> None:
+        """Have it hold this besides what it holds, whoever else changes that just now."""
+        with self._locked():
+            self._write({**self._read(), **state})
 
     @property
     def state(self) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
-        return state
+        with self._locked():
+            return self._read()
 
     @property
     def calls(self) -> list[list[str]]:
         calls = self.folder / "calls"
         lines = calls.read_text().splitlines() if calls.exists() else []
         return [json.loads(line) for line in lines]
+
+    def _read(self) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
+        return state
+
+    def _write(self, state: dict[str, Any]) -> None:
+        (self.folder / "state.json").write_text(json.dumps(state))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
 
 def pool_body(**spec: object) -> dict[str, Any]:
