@@ -4,14 +4,13 @@ from random import Random
 import pytest
 
 from image_worker import wire
-from image_worker.keeper import Died, NotStarted, Result, TimedOut
-from image_worker.verdict import Action, judge
+from image_worker.keeper import Died, NotStarted, TimedOut
+from image_worker.verdict import Action, Undone, judge
 
 
 @pytest.mark.parametrize(
     ("result", "action", "outcome", "reason", "sentence"),
     [
-        (wire.Done("a.jpg", 3, 4, 5, 6), Action.ACK, "done", "", "in place"),
         (wire.Rejected("BadJson", "no JSON"), Action.BURY, "rejected", "BadJson", "no JSON"),
         (wire.Failed("Storage", "disk full"), Action.FAIL, "failed", "Storage", "disk full"),
         (TimedOut(), Action.FAIL, "timeout", "Timeout", "longer than 120 s"),
@@ -21,7 +20,7 @@ from image_worker.verdict import Action, judge
 )
 @pytest.mark.parametrize("attempts", [0, 4])
 def test_each_result_has_one_consequence(
-    result: Result, action: Action, outcome: str, reason: str, sentence: str, attempts: int
+    result: Undone, action: Action, outcome: str, reason: str, sentence: str, attempts: int
 ) -> None:
     verdict = judge(
         result,

@@ -11,6 +11,7 @@ from image_worker import telemetry, wire
 from image_worker.envelope import Lease
 from image_worker.verdict import Action, Verdict
 
+DONE = "the thumbnail is in place"
 SET_ASIDE = {
     "early": "it asks for a later time, and waits for that",
     "twin": "another job with its id is being done; it waits for what comes of that",
@@ -69,7 +70,7 @@ class Account:
             outcome=aside.word,
         )
 
-    def done(self, lease: Lease, result: wire.Done, verdict: Verdict, seconds: float) -> None:
+    def done(self, lease: Lease, result: wire.Done, seconds: float) -> None:
         """Tell of a job whose renditions are in place."""
         self._ended(seconds)
         self._done.value += 1
@@ -78,10 +79,10 @@ class Account:
             self._waits.observe(max(0, lease.seen_ms - result.pushed_ms) / 1000)
         telemetry.log(
             logging.INFO,
-            verdict.sentence,
+            DONE,
             job=lease.job_id,
             lease=lease.name,
-            outcome=verdict.outcome,
+            outcome="done",
             filename=result.filename,
             milliseconds=result.milliseconds,
             width=result.width,

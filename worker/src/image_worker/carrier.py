@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from image_worker import buckets, job, settings, storage, wire
 from image_worker.errors import ConfigError, RejectedJob, TransientFailure
-from image_worker.keeper import START_SECONDS, Keeper
+from image_worker.keeper import START_WITHIN, Keeper
 from image_worker.places import Place
 from image_worker.presets import thumbnail
 from image_worker.service import die_with_parent, keep_secrets, serve, take_seat
@@ -188,7 +188,7 @@ def main(allowed_address: Callable[[str], bool] = is_public) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     decoder.start()
-    if not decoder.wait_ready(START_SECONDS):
+    if not decoder.wait_ready(START_WITHIN.total_seconds()):
         return 1
 
     def carried(raw: bytes) -> wire.Outcome:

@@ -23,7 +23,7 @@ from image_worker.wear import NEVER, Reason, Wear
 
 CHILD_COMMAND = (sys.executable, "-m", "image_worker.child")
 CARRIER_COMMAND = (sys.executable, "-m", "image_worker.carrier")
-START_SECONDS = 30.0
+START_WITHIN = timedelta(seconds=30)
 """A child that is not ready by then is killed and started again."""
 DEATH_SECONDS = 5.0
 """How long the kernel may take to show that a killed child is dead."""
@@ -66,13 +66,13 @@ class _Child:
         self.in_use = threading.Lock()  # nobody closes the stream under a reader's hands
         self._lock = threading.Lock()
         self._reaped = False
-        self._allowed = 0.0
+        self._allowed = timedelta()
 
-    def allow(self, seconds: float) -> None:
+    def allow(self, longest: timedelta) -> None:
         """Wait so long for each read and write, at most."""
-        if seconds != self._allowed:  # it is the same for every job, and costs a system call
-            patience.allow(self.stream, seconds)
-            self._allowed = seconds
+        if longest != self._allowed:  # it is the same for every job, and costs a system call
+            patience.allow(self.stream, longest.total_seconds())
+            self._allowed = longest
 
     def kill(self) -> None:
         """Send SIGKILL, never to a process that merely inherited the number."""
@@ -209,7 +209,7 @@ class Keeper:
 
     def _exchange(self, child: _Child, body: bytes, timeout: timedelta) -> Result | wire.Asks:
         try:
-            child.allow(timeout.total_seconds())
+            child.allow(timeout)
             child.frames.send(body)
         except BlockingIOError:  # the time is up
             return self._killed(child)
@@ -294,7 +294,7 @@ class Keeper:
         return _Child(pid, ours)
 
     def _await_ready(self, child: _Child) -> None:
-        child.allow(START_SECONDS)
+        child.allow(START_WITHIN)
         try:
             ready = wire.decode_ready(child.frames.receive())
         except (EOFError, OSError, ValueError, KeyError, TypeError):

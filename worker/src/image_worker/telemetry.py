@@ -211,13 +211,11 @@ class Health:
 
     def back_within(self, loop: str, seconds: float) -> None:
         """Promise that this loop will promise again within so many seconds."""
-        with self._lock:
-            self._promises[loop] = self._clock() + seconds
+        self._promises[loop] = self._clock() + seconds  # the interpreter's own lock is enough
 
     def ended(self, loop: str) -> None:
         """Say that this loop is over, and promises nothing more."""
-        with self._lock:
-            self._promises.pop(loop, None)
+        self._promises.pop(loop, None)
 
     def hinder(self, what: str, sentence: str) -> None:
         """Name a reason why we are not ready."""
@@ -232,8 +230,7 @@ class Health:
     def stuck(self) -> tuple[str, ...]:
         """Name the loops that broke their promise, with how late they are."""
         now = self._clock()
-        with self._lock:
-            late = {loop: now - due for loop, due in self._promises.items() if now > due}
+        late = {loop: now - due for loop, due in self._promises.copy().items() if now > due}
         return tuple(f"{loop} is {seconds:.0f} s late" for loop, seconds in late.items())
 
     def obstacles(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a run means for its job.
+"""What a run that did not do its job means for it.
 
 Pure: a result and the job's history go in, what to tell the queue comes out.
 """
@@ -11,16 +11,15 @@ from typing import assert_never
 
 from image_worker import wire
 from image_worker.backoff import full_jitter
-from image_worker.keeper import Died, NotStarted, Result, TimedOut
+from image_worker.keeper import Died, NotStarted, TimedOut
 
 RETRY_BASE_SECONDS = 1.0
 RETRY_CAP_SECONDS = 300.0
 
 
 class Action(StrEnum):
-    """The calls of the protocol that end a lease."""
+    """The calls of the protocol that end a lease; what was done is told by the next claim."""
 
-    ACK = "ack"
     FAIL = "fail"
     BURY = "bury"
     CRASH = "crash"
@@ -35,18 +34,18 @@ class Verdict:
 
     action: Action
     outcome: str
-    """The word for metrics and logs: done, rejected, failed, timeout, crashed, released."""
+    """The word for metrics and logs: rejected, failed, timeout, crashed, released."""
     reason: str
     sentence: str
     delay: timedelta = timedelta()
     """Before the next attempt; only for FAIL."""
 
 
-DONE = Verdict(Action.ACK, "done", "", "the thumbnail is in place")
+Undone = wire.Rejected | wire.Failed | Died | TimedOut | NotStarted
 
 
 def judge(
-    result: Result, *, attempts: int, job_timeout: timedelta, we_killed: bool, chance: Random
+    result: Undone, *, attempts: int, job_timeout: timedelta, we_killed: bool, chance: Random
 ) -> Verdict:
     """Say what becomes of a job that has failed `attempts` times before this run."""
 
@@ -60,8 +59,6 @@ def judge(
         return Verdict(Action.FAIL, outcome, reason, sentence, timedelta(seconds=seconds))
 
     match result:
-        case wire.Done():
-            return DONE
         case wire.Rejected(reason, sentence):
             return Verdict(Action.BURY, "rejected", reason, sentence)
         case wire.Failed(reason, sentence):

@@ -57,6 +57,7 @@ class Worker:
         self._leases = leases
         self._stop = stop
         self._job_timeout = job_timeout
+        self._job_seconds = job_timeout.total_seconds()
         self._max_attempts = max_attempts
         self._ids_kept = ids_kept
         self._account = Account(metrics, child.cpu)
@@ -207,21 +208,21 @@ class Worker:
             self._held = None
             self._account.set_aside(lease, result)
             return
-        verdict = judge(
-            result,
-            attempts=lease.attempts,
-            job_timeout=self._job_timeout,
-            we_killed=self._stop.hurried.is_set(),
-            chance=self._chance,
-        )
         if isinstance(result, wire.Done):
             self._finished = (lease.name, round(seconds * 1000))
             self._result = results.entry(lease.job_id, result)
             # Told while Redis looks for the next job, which is the time to do so.
-            self._untold = partial(self._account.done, lease, result, verdict, seconds)
+            self._untold = partial(self._account.done, lease, result, seconds)
             if self._once is not None:
                 self._finish(self._once)
         else:
+            verdict = judge(
+                result,
+                attempts=lease.attempts,
+                job_timeout=self._job_timeout,
+                we_killed=self._stop.hurried.is_set(),
+                chance=self._chance,
+            )
             settled = self._told(partial(self._put, lease.name, verdict)) or "unsettled"
             self._held = None
             self._account.undone(lease, verdict, seconds, settled)
@@ -261,7 +262,7 @@ class Worker:
         """Hand a job over, unless time is up: our child was killed then, but not the next one."""
         if self._stop.hurried.is_set():
             return keeper.NotStarted()
-        self._endurance.promise(self._job_timeout.total_seconds())
+        self._endurance.promise(self._job_seconds)
         return child(lease.raw, self._job_timeout)
 
     def _acknowledge(self) -> None:
@@ -315,8 +316,6 @@ class Worker:
                 return self._leases.release(lease)
             case Action.HAND_BACK:
                 return self._leases.hand_back(lease)
-            case Action.ACK:
-                raise AssertionError("an ack travels with the next claim")
             case _:
                 assert_never(verdict.action)
 
