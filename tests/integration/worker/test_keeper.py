@@ -119,6 +119,22 @@ def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path, events: E
     child.stop(1)
 
 
+def test_a_child_that_is_not_ready_in_time_is_replaced_and_that_is_told(
+    start: Start, events: Events, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow"
+    slow.touch()
+    # For a child that works it has to be enough: it must start.
+    monkeypatch.setattr(keeper, "START_WITHIN", SECOND * 5)
+    child = start(
+        f"if os.path.exists({str(slow)!r}):\n"
+        f"    os.remove({str(slow)!r})\n"
+        f"    time.sleep(3600)\n" + WORKS
+    )
+    assert child.wait_ready(30)
+    assert [how for _, how in events.deaths] == ["was not ready within 5 s, and was killed"]
+
+
 def test_a_child_that_dies_at_work_is_told_from_one_that_ended(start: Start) -> None:
     child = start(READY + "frames.receive()\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     assert child.wait_ready(10)

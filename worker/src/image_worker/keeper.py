@@ -62,6 +62,8 @@ class _Child:
         self.jobs = 0
         self.worn = False
         self.how_it_died: str | None = None
+        self.why_it_was_killed: str | None = None
+        """Before it was ready; later it is known from the job."""
         self.dead = threading.Event()
         self.in_use = threading.Lock()  # nobody closes the stream under a reader's hands
         self._lock = threading.Lock()
@@ -263,7 +265,7 @@ class Keeper:
             if self._stopping.is_set():
                 return
             if not child.worn:
-                self._lost(child.how_it_died or "")
+                self._lost(child.why_it_was_killed or child.how_it_died or "")
 
     def _lost(self, how: str) -> None:
         """Tell of a child that is no more, and wait before the next one if that goes on."""
@@ -297,7 +299,12 @@ class Keeper:
         child.allow(START_WITHIN)
         try:
             ready = wire.decode_ready(child.frames.receive())
-        except (EOFError, OSError, ValueError, KeyError, TypeError):
+        except BlockingIOError:  # the time is up
+            limit = START_WITHIN.total_seconds()
+            child.why_it_was_killed = f"was not ready within {limit:g} s, and was killed"
+            child.kill()
+            return
+        except (EOFError, OSError, ValueError, TypeError, RecursionError):
             child.kill()
             return
         self._on_start(ready)
