@@ -22,10 +22,11 @@ ROLES = "/apis/rbac.authorization.k8s.io/v1"
 GRANT = f"{NAMESPACE}:{ACCOUNT}"
 PASSWORD = "secret of the shop"  # noqa: S105  a test's
 MERGE = "application/merge-patch+json"
+HASH = "1"
 REPLICA_SET = {
     "apiVersion": "apps/v1",
     "kind": "ReplicaSet",
-    "name": "images-worker-1",
+    "name": f"images-worker-{HASH}",
     "uid": "1",
     "controller": True,
 }
@@ -118,7 +119,8 @@ def _live(shop: Shop, stage: RedisStage, nodes: Nodes) -> None:
 
     for _ in range(2):
         pod = nodes.bind(shop.namespace, node, pool="images")
-        owned = {"metadata": {"ownerReferences": [REPLICA_SET]}}
+        labels = {"pod-template-hash": HASH}
+        owned = {"metadata": {"labels": labels, "ownerReferences": [REPLICA_SET]}}
         assert shop.api.request("PATCH", pod, owned, content_type=MERGE).code == 200
     for name in ("images", "theirs"):
         stage.client.delete(shop.queue(name))
