@@ -3,12 +3,13 @@
 import shutil
 
 from localcluster import cgroups, cluster, components, network, node, ownership, roster
-from localcluster.commands import succeeds
+from localcluster.commands import succeeds, wait_until
 from localcluster.errors import CommandFailed, LocalClusterError
 from localcluster.layout import Layout
 from localcluster.roster import Kind
 
 _DRAIN_SECONDS = 50
+_READY_SECONDS = 60
 
 
 def add(layout: Layout, kind: Kind) -> str:
@@ -57,7 +58,15 @@ def _drain(layout: Layout, name: str) -> None:
 
 
 def _require_whole(layout: Layout) -> None:
+    """Raise unless everything runs; nodes that were not heard of for a moment are waited for."""
     ownership.check(layout.checkout)
-    status = cluster.inspect(layout)
-    if not status.is_whole:
+    if not all(cluster.inspect(layout).components.values()):
         raise LocalClusterError("there is no whole cluster to add a node to; run `make up` first")
+    wait_until(
+        lambda: cluster.inspect(layout).is_whole,
+        timeout_seconds=_READY_SECONDS,
+        otherwise=lambda: (
+            f"only the nodes {cluster.inspect(layout).ready_nodes} are ready, so none is added; "
+            "look at `kubectl get nodes`"
+        ),
+    )

@@ -172,4 +172,6 @@ def _remove(kubectl: Kubectl) -> None:
     if NAMESPACE in names:
         kubectl.helm("uninstall", RELEASE, *words)
     if names:
-        kubectl.run("delete", "namespaces", *names, "--timeout=120s", seconds=130)
+        kubectl.run(
+            *("delete", "namespaces", *names, "--ignore-not-found", "--timeout=120s"), seconds=130
+        )
