@@ -16,6 +16,7 @@ from pathlib import Path
 from localcluster import locks, mounts, pip_settings
 from localcluster.commands import run, run_logged, succeeds
 from localcluster.errors import TimedOut
+from localcluster.files import write_whole
 from localcluster.layout import Layout
 
 _SUITE = "bookworm"
@@ -119,9 +120,7 @@ def _build(layout: Layout) -> dict[str, Built]:
     index = {name: _ensure_archive(layout, name, image) for name, image in names.items()}
     _forget_others(layout, index)
     text = json.dumps({name: asdict(built) for name, built in index.items()}, indent=2)
-    draft = layout.images / "index.new"
-    draft.write_text(text + "\n")
-    draft.replace(layout.images / "index.json")
+    write_whole(layout.images / "index.json", text + "\n")
     return index
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from localcluster.files import write_whole
 from localcluster.layout import RUN
 
 # What kubelet sets when it starts (pkg/kubelet/cm, setupKernelTunables).
@@ -27,9 +28,7 @@ def remember() -> None:
         for name in _CHANGED_BY_KUBELET
         if (_SETTINGS / name).exists()
     }
-    draft = _RECORD.with_suffix(".draft")
-    draft.write_text(json.dumps(found))
-    draft.replace(_RECORD)  # whole or not at all, however this ends
+    write_whole(_RECORD, json.dumps(found))
 
 
 def restore() -> None:

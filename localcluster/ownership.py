@@ -12,6 +12,7 @@ from pathlib import Path
 from localcluster import locks, mounts
 from localcluster.commands import run
 from localcluster.errors import OwnedElsewhere
+from localcluster.files import write_whole
 from localcluster.layout import RUN
 
 _RECORD = RUN / "owner.json"
@@ -62,9 +63,7 @@ def claim(checkout: Path, *, is_complete: bool) -> None:
         RUN.mkdir(parents=True, exist_ok=True)
         run(["mount", "-t", "tmpfs", "-o", "mode=755,size=16m", "localcluster", RUN])
         run(["mount", "--make-private", RUN])
-    draft = _RECORD.with_suffix(".new")
-    draft.write_text(json.dumps(asdict(Owner(str(checkout), is_complete))))
-    draft.replace(_RECORD)
+    write_whole(_RECORD, json.dumps(asdict(Owner(str(checkout), is_complete))))
 
 
 def release() -> None:

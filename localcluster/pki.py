@@ -12,6 +12,7 @@ from pathlib import Path
 
 from localcluster import addresses
 from localcluster.commands import run
+from localcluster.files import write_whole
 
 _DAYS = "3650"
 
@@ -117,10 +118,7 @@ def kubeconfig(folder: Path, name: str) -> str:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
-    draft = path.with_suffix(".new")
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    draft.replace(path)
+    write_whole(path, text, mode=0o600)
 
 
 def _ensure_authority(folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from localcluster import mounts, node, topology
 from localcluster.errors import LocalClusterError, Unsupported
+from localcluster.files import write_whole
 from localcluster.layout import Layout
 from localcluster.node import Node
 
@@ -47,9 +48,7 @@ def add(layout: Layout, kind: Kind) -> Node:
         mounts.refuse_below(folder)
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    draft = folder / f"{_MARK}.new"
-    draft.write_text(kind)
-    draft.replace(folder / _MARK)
+    write_whole(folder / _MARK, kind)
     return new
 
 
