@@ -208,8 +208,7 @@ def test_a_child_that_is_killed_in_a_job_is_back_within_a_second_and_the_job_is_
         eventually(lambda: supervisor.children() not in ([], [victim]), what="another child")
         assert time.monotonic() - killed < 1.0
         await_quiet(queue, done=2)
-        died = supervisor.await_line("was killed by SIGKILL")
-        assert died["message"] == "a child was killed by SIGKILL; starting the next one"
+        supervisor.await_line("a child was killed by SIGKILL; starting the next one")
     assert queue.stats == {
         "done": 2,
         "crashed": 1,
