@@ -173,9 +173,12 @@ class TestClaim:
         queue.push(*[f"{number:02}" + " " * MAX_PAYLOAD_BYTES for number in range(25)], "job")
         for buried in (10, 20):
             claim = leases.claim("w", "w-0")  # as the worker does that got nothing
-            assert (claim.lease, claim.due_in) == (None, timedelta(0))
+            assert (claim.lease, claim.due_in, claim.refused) == (None, timedelta(0), 10)
             assert len(queue.members("dead")) == buried
-        assert claimed(leases).raw == b"job"
+        claim = leases.claim("w", "w-0")
+        assert claim.lease is not None
+        assert (claim.lease.raw, claim.refused) == (b"job", 5)
+        assert leases.claim("w", "w-0").refused == 0  # told once
         names = queue.members("dead")
         assert sorted(queue.envelope(name)[1][:2] for name in names) == [
             b"%02d" % number for number in range(25)

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from image_worker.errors import QueueUnavailable
+from image_worker.job import MAX_PAYLOAD_BYTES
 from image_worker.keys import keys_of, served
 from image_worker.leases import NOTHING_FINISHED, Leases, script
 from image_worker.link import connect
@@ -134,6 +135,19 @@ class TestTurns:
         calm.push("c")
         assert sorted(done_in_turn(queues, 2)) == ["c", "u"]
         assert len(urgent.members("dead")) == 1
+
+    def test_jobs_that_are_too_long_are_told_of_all_queues_together(
+        self, queues: Queues, urgent: QueueState, calm: QueueState
+    ) -> None:
+        too_long = b" " * (MAX_PAYLOAD_BYTES + 1)
+        urgent.push(too_long)
+        calm.push(too_long, too_long)
+        assert queues.claim("w", "").refused == 3
+        urgent.push(too_long)
+        calm.push("c")
+        claim = queues.claim("w", "")
+        assert claim.lease is not None
+        assert claim.refused == 1
 
 
 class TestWait:

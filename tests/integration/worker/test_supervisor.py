@@ -160,6 +160,13 @@ def test_payloads_of_many_megabytes_are_buried_and_the_supervisor_never_holds_th
         queue.push(large, large, job("a.jpg"), large)
         await_quiet(queue, done=2)
         eventually(lambda: len(queue.members("dead")) == 3, "their burial")
+        eventually(
+            lambda: supervisor.metric('image_worker_jobs_total{outcome="rejected"}') == 3,
+            what="their number",
+        )
+        told = supervisor.lines("the queue buried jobs that are longer than a worker takes")
+        assert sum(line["jobs"] for line in told) == 3
+        assert {line["reason"] for line in told} == {"PayloadTooLarge"}
         assert most_resident(supervisor.pid) - before < 8 << 20
         assert supervisor.metric("image_worker_redis_errors_total") == 0
         assert supervisor.terminate() == 0

@@ -104,6 +104,17 @@ class Account:
             settled=settled,
         )
 
+    def refused(self, jobs: int) -> None:
+        """Tell of jobs that the queue buried itself: none of them was sent, for their length."""
+        self._metrics.add("image_worker_jobs_total", jobs, outcome="rejected")
+        telemetry.log(
+            logging.WARNING,
+            "the queue buried jobs that are longer than a worker takes",
+            jobs=jobs,
+            outcome="rejected",
+            reason="PayloadTooLarge",
+        )
+
     def lost(self, lease: str) -> None:
         """Tell of a job that was done, but not by us alone."""
         self._metrics.add("image_worker_leases_lost_total")

@@ -52,6 +52,8 @@ class Claim:
     """The token's job was lost to others meanwhile: come again with a fresh token."""
     retired_for: timedelta | None = None
     """The pod is about to go: no jobs for it, for so long at most."""
+    refused: int = 0
+    """How many jobs the queue buried on the way, as they are longer than a worker takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Leases:
         After QueueUnavailable ask again with the same token: a job that the lost reply had
         granted is granted again.
         """
-        acked, *answer = self._link.run(
+        acked, refused, *answer = self._link.run(
             self._claims.get((worker, retries_first)) or self._claim_of(worker, retries_first),
             (token, *finished, result),
             meanwhile,
@@ -119,9 +121,9 @@ class Leases:
         if len(answer) == 1:
             lease = opened(token, answer[0])
             if lease is not None:
-                return Claim(bool(acked), lease)
+                return Claim(bool(acked), lease, refused=refused)
             self._set_aside(token, answer[0])
-            return Claim(bool(acked), spent=True)
+            return Claim(bool(acked), spent=True, refused=refused)
         verdict, due_ms = answer
         later = timedelta(milliseconds=due_ms) if due_ms >= 0 else None
         retired = verdict == b"retired"
@@ -130,6 +132,7 @@ class Leases:
             due_in=None if retired else later,
             spent=verdict == b"spent",
             retired_for=later if retired else None,
+            refused=refused,
         )
 
     def wait(self, worker: str, longest: timedelta) -> bool:

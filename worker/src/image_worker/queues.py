@@ -65,6 +65,7 @@ class Queues:
         meanwhile()
         acked = finished != NOTHING_FINISHED and self.acknowledge(finished, result=result)
         answers: list[Claim] = []
+        refused = 0
         trouble: QueueUnavailable | None = None
         latest = self._clock() + ANSWER_WITHIN.total_seconds()
         for lane in self._in_turn():
@@ -76,14 +77,15 @@ class Queues:
                 if self._clock() >= latest:
                     break  # one silence is enough for one call: the others are asked by the next
                 continue
+            refused += claim.refused
             if claim.lease is not None or claim.retired_for is not None:
-                return replace(claim, acked=acked)
+                return replace(claim, acked=acked, refused=refused)
             answers.append(claim)
         if trouble is not None and not answers:
             raise trouble
         soon = [claim.due_in for claim in answers] + [lane.rest for lane in self._lanes]
         soonest = min((one for one in soon if one is not None), default=None)
-        return Claim(acked=acked, lease=None, due_in=soonest)
+        return Claim(acked=acked, lease=None, due_in=soonest, refused=refused)
 
     def unanswered(self, worker: str) -> list[str]:
         """Name leases to renew beside the running job's: those owed, and those perhaps granted."""

@@ -156,6 +156,8 @@ class Worker:
             return
         self._endurance.answered()
         self._settled(acked=claim.acked)
+        if claim.refused:
+            self._account.refused(claim.refused)
         self._note_retired(retired=claim.retired_for is not None)
         if claim.lease is not None:
             self._held = claim.lease.name

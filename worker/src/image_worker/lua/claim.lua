@@ -2,9 +2,10 @@
 -- KEYS 8 landing, 9 results, 10 retired, 11 record of the worker
 -- ARGV worker, lease_ms, how many results are kept, the most bytes of a job, 'retry' or 'new':
 --   which first; token, finished lease or '', its busy_ms, what came of the finished job or ''
--- Reply {acked, envelope}: a job | {acked, 'none', ms until a retry is due or -1}
---     | {acked, 'spent', 0}: this token's job was lost to others; come with a fresh one
---     | {acked, 'retired', ms until that ends at the latest}: the pod is about to go
+-- Reply {acked, refused, ...}: how many jobs were buried for their length, and then
+--   envelope: a job | 'none', ms until a retry is due or -1
+--   | 'spent', 0: this token's job was lost to others; come with a fresh one
+--   | 'retired', ms until that ends at the latest: the pod is about to go
 local worker, lease_ms, kept, most, first, token, finished, busy_ms, result = unpack(ARGV)
 local landing = KEYS[8]
 local now = now_ms()
@@ -14,16 +15,16 @@ redis.call('ZADD', key.workers, now + lease_ms, worker)
 -- The same token again: the reply was lost on its way, so give the same answer.
 local known = redis.call('HGET', key.jobs, token)
 if known then
-  if not redis.call('ZSCORE', key.inflight, token) then return {acked, 'spent', 0} end
+  if not redis.call('ZSCORE', key.inflight, token) then return {acked, 0, 'spent', 0} end
   redis.call('ZADD', key.inflight, now + lease_ms, token)
-  return {acked, known}
+  return {acked, 0, known}
 end
 
 -- What landed meanwhile goes to whoever may take it.
 local retired_until = redis.call('ZSCORE', KEYS[10], pod_of(worker))
 if retired_until and tonumber(retired_until) > now then
   empty_landing(landing, 1000)
-  return {acked, 'retired', retired_until - now}
+  return {acked, 0, 'retired', retired_until - now}
 end
 
 -- What is longer than a worker takes is buried here: to be sent would take longer than a lease.
@@ -97,7 +98,7 @@ end
 local envelope = take_new(landing)
 if not envelope and first == 'retry' then envelope = take_due() end
 envelope = envelope or take_new(key.list) or take_due()
-if envelope then return {acked, envelope} end
+if envelope then return {acked, refused, envelope} end
 
 -- Idle since the first time that nothing was there for this token: a job in between changes it.
 local idle = redis.call('HGET', KEYS[11], 'idle')
@@ -105,6 +106,6 @@ if not idle or string.match(idle, '^%S+') ~= token then
   redis.call('HSET', KEYS[11], 'idle', string.format('%s %.0f', token, now))
 end
 
-if refused == REFUSALS then return {acked, 'none', 0} end
+if refused == REFUSALS then return {acked, refused, 'none', 0} end
 local soonest = redis.call('ZRANGE', key.retry, 0, 0, 'WITHSCORES')[2]
-return {acked, 'none', soonest and math.max(0, soonest - now) or -1}
+return {acked, refused, 'none', soonest and math.max(0, soonest - now) or -1}
