@@ -1,5 +1,6 @@
 """Logs, metrics and health, over a real socket where there is one."""
 
+import asyncio
 import json
 import logging
 import time
@@ -60,30 +61,61 @@ def test_what_json_does_not_know_is_written_as_text() -> None:
 Gauges = dict[tuple[str, str], Mapping[str, float]]
 
 
-def samples(metrics: Metrics) -> list[str]:
-    return [text for text in metrics.text().decode().splitlines() if not text.startswith("#")]
+async def samples(metrics: Metrics) -> list[str]:
+    lines = (await metrics.text()).decode().splitlines()
+    return [text for text in lines if not text.startswith("#")]
 
 
-def test_gauges_are_those_of_the_pools_there_are_now() -> None:
+async def test_gauges_are_those_of_the_pools_there_are_now() -> None:
     pools: Gauges = {("shop", "images"): {"waiting": 12, "queue_reachable": 1}}
     metrics = Metrics(lambda: pools)
 
-    before = samples(metrics)
+    before = await samples(metrics)
     pools.clear()
 
     assert 'workerpool_waiting{namespace="shop",pool="images"} 12.0' in before
     assert 'workerpool_queue_reachable{namespace="shop",pool="images"} 1.0' in before
     assert not any(text.startswith("workerpool_ready_replicas{") for text in before)
-    assert not any("images" in text for text in samples(metrics)), "a deleted pool leaves nothing"
+    assert not any("images" in text for text in await samples(metrics)), (
+        "a deleted pool leaves nothing"
+    )
 
 
-def test_every_metric_is_explained() -> None:
-    text = Metrics(dict).text().decode()
+async def test_every_metric_is_explained() -> None:
+    text = (await Metrics(dict).text()).decode()
 
     counted = ("decision_total", "write_failures_total", "reaction_seconds")
     totals = (f"{name}_total" for name in telemetry.POOL_COUNTERS)
     for name in (*telemetry.POOL_GAUGES, *totals, *counted):
         assert f"# HELP workerpool_{name} " in text
+
+
+async def test_a_counter_is_told_once() -> None:
+    metrics = Metrics(dict)
+    metrics.decisions.labels(namespace="shop", pool="images", reason="Backlog").inc()
+
+    of_the_pool = [text for text in await samples(metrics) if "images" in text]
+
+    assert of_the_pool == [
+        'workerpool_decision_total{namespace="shop",pool="images",reason="Backlog"} 1.0'
+    ]
+
+
+async def test_others_have_their_turn_while_many_pools_are_told_of() -> None:
+    metrics = Metrics(lambda: {("shop", "images"): {"waiting": 1}})
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    text = (await metrics.text()).decode()
+    task.cancel()
+
+    assert turns >= text.count("# TYPE ") > len(telemetry.POOL_GAUGES)
 
 
 @pytest.fixture
