@@ -2,13 +2,15 @@
 
 import asyncio
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 collect_ignore = ["guest"]
 """It is collected inside a virtual machine, by `make guest-check`."""
 
 # A busy machine is no counterexample, and people run these all day.
-settings.register_profile("all day", max_examples=50, deadline=None)
+settings.register_profile(
+    "all day", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("all day")
 
 
