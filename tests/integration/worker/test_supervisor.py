@@ -160,13 +160,12 @@ def test_payloads_of_many_megabytes_are_buried_and_the_supervisor_never_holds_th
         queue.push(large, large, job("a.jpg"), large)
         await_quiet(queue, done=2)
         eventually(lambda: len(queue.members("dead")) == 3, "their burial")
+        words = "the queue buried jobs that are longer than a worker takes"
         eventually(
-            lambda: supervisor.metric('image_worker_jobs_total{outcome="rejected"}') == 3,
-            what="their number",
+            lambda: sum(line["jobs"] for line in supervisor.lines(words)) == 3, "their number"
         )
-        told = supervisor.lines("the queue buried jobs that are longer than a worker takes")
-        assert sum(line["jobs"] for line in told) == 3
-        assert {line["reason"] for line in told} == {"PayloadTooLarge"}
+        assert {line["reason"] for line in supervisor.lines(words)} == {"PayloadTooLarge"}
+        assert supervisor.metric('image_worker_jobs_total{outcome="rejected"}') == 3
         assert most_resident(supervisor.pid) - before < 8 << 20
         assert supervisor.metric("image_worker_redis_errors_total") == 0
         assert supervisor.terminate() == 0
