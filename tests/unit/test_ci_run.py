@@ -15,6 +15,7 @@ from support.waiting import eventually
 RUN = Path(__file__).parents[2] / ".ci" / "run"
 SAY = '#!/bin/sh\necho "$NAME {}" >>"$SAID"\n'
 WAIT = 'read -r _ <"$GO"\n'
+SECONDS = 60
 
 
 class Machine:
@@ -75,7 +76,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     for run in machine.runs:
         with suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
-        run.communicate(timeout=10)
+        run.communicate(timeout=SECONDS)
 
 
 def begin(machine: Machine, name: str) -> subprocess.Popen[str]:
@@ -98,24 +99,24 @@ def test_a_second_run_touches_nothing_until_the_first_has_ended(machine: Machine
     first = begin(machine, "first")
     second = begin_in_vain(machine, "second")
     machine.end("first")
-    assert first.wait(10) == 0
+    assert first.wait(SECONDS) == 0
     eventually(lambda: machine.said()[2:] == ["first down", "second down", "second tests"], "two")
     machine.end("second")
-    assert second.wait(10) == 0
+    assert second.wait(SECONDS) == 0
 
 
 def test_a_run_that_is_ended_while_it_waits_takes_nothing_down(machine: Machine) -> None:
     begin(machine, "first")
     second = begin_in_vain(machine, "second")
     second.terminate()
-    assert second.wait(10) != 0
+    assert second.wait(SECONDS) != 0
     assert machine.said() == ["first down", "first tests"]
 
 
 def test_a_killed_run_lasts_as_long_as_the_tests_that_it_started(machine: Machine) -> None:
     first = begin(machine, "first")
     first.kill()
-    first.wait(10)
+    first.wait(SECONDS)
     begin_in_vain(machine, "second")
     machine.end("first")
     eventually(lambda: machine.said()[2:] == ["second down", "second tests"], machine.said)

@@ -1,5 +1,4 @@
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,14 @@ from workerpool_cli.kubectl import Kubectl
 REDIS = Target("service", "data", "redis", 6380)
 
 
+def standing() -> float:
+    """Say the time, where none passes."""
+    return 0.0
+
+
 def test_the_way_is_open_inside_and_its_child_gone_after(cluster: Cluster) -> None:
     cluster.set(forward_port=4711)
-    with forwarded(Kubectl(cluster.program), REDIS, time.monotonic) as port:
+    with forwarded(Kubectl(cluster.program), REDIS, standing) as port:
         assert port == 4711
     assert cluster.calls == [
         ["--namespace=data", "port-forward", "--address=127.0.0.1", "service/redis", ":6380"]
@@ -29,7 +33,7 @@ def test_what_kubectl_complained_of_is_told(cluster: Cluster) -> None:
     cluster.set(forward_error="error: services redis not found")
     with (
         pytest.raises(ClusterTrouble, match=r"services redis not found.*--redis-url"),
-        forwarded(Kubectl(cluster.program), REDIS, time.monotonic),
+        forwarded(Kubectl(cluster.program), REDIS, standing),
     ):
         pass
 

@@ -1,4 +1,5 @@
 import sys
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -14,11 +15,16 @@ def out() -> StringIO:
     return StringIO()
 
 
-def test_a_step_tells_its_result_and_its_duration(out: StringIO) -> None:
+def test_a_step_tells_its_result_and_its_duration(
+    out: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with Steps(Terminal(out)).step("Build the images") as step:
         step.result = "186 MB"
+        now[0] += 7.2
     (line,) = out.getvalue().splitlines()
-    assert line.split() == ["✓", "Build", "the", "images", "186", "MB", "0.0", "s"]
+    assert line.split() == ["✓", "Build", "the", "images", "186", "MB", "7.2", "s"]
 
 
 def test_a_failed_step_is_marked_and_its_error_goes_on(out: StringIO) -> None:
@@ -46,7 +52,7 @@ def test_a_long_result_is_cut_to_the_line(
 def test_a_program_s_output_goes_to_its_log(out: StringIO, tmp_path: Path) -> None:
     log = tmp_path / "logs" / "program.log"
     with Steps(Terminal(out)).step("Run") as step:
-        run_logged(step, [sys.executable, "-c", "print('hello')"], log, timeout_seconds=30)
+        run_logged(step, [sys.executable, "-c", "print('hello')"], log, timeout_seconds=60)
     assert log.read_text() == "hello\n"
 
 
@@ -59,7 +65,7 @@ def test_a_program_that_fails_is_quoted_with_the_end_of_its_log(
         pytest.raises(CommandFailed, match=r"ended with 3\.(?s:.)*program\.log(?s:.)*    why"),
         Steps(Terminal(out)).step("Run") as step,
     ):
-        run_logged(step, [sys.executable, "-c", program], log, timeout_seconds=30)
+        run_logged(step, [sys.executable, "-c", program], log, timeout_seconds=60)
 
 
 def test_a_program_that_does_not_end_is_ended(out: StringIO, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -46,7 +47,8 @@ def threads() -> Iterator[list[threading.Thread]]:
     yield made
     for number, cpus in before.items():
         assert number is not None
-        os.sched_setaffinity(number, cpus)
+        with suppress(ProcessLookupError):  # a thread that another test left has ended
+            os.sched_setaffinity(number, cpus)
     over.set()
     for thread in made:
         thread.join(10)

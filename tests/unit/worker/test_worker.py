@@ -117,7 +117,7 @@ def told_counting(
         ids_kept=timedelta(hours=1),
     )
     worker.start()
-    assert worker.join(10), "it did not leave"
+    assert worker.join(60), "it did not leave"
     assert both.calls[0][0] == "claim"
     return [" ".join(map(str, call)) for call in both.calls[1:]]
 
