@@ -32,7 +32,7 @@ test: packages check ## Everything: checks and all layers of tests, on a real cl
 	@$(PY) -m pytest tests
 
 unit: venv ## The tests people run all day: no network, seconds
-	@$(PY) -m pytest -q --numprocesses auto --dist worksteal tests/unit
+	@$(PY) -m pytest -q -p no:kmock --numprocesses auto --dist worksteal tests/unit
 
 contract: packages venv programs ## The resource and the chart, against a real API server
 	@$(PY) -m pytest tests/contract

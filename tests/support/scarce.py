@@ -15,7 +15,7 @@ from image_worker.errors import RejectedJob
 from image_worker.imaging import render
 from image_worker.presets import Form, Preset
 
-SIDE = 1_500
+SIDE = 750
 
 
 def outcome(file: Path, preset: Preset, megabytes: int) -> str:

@@ -16,7 +16,7 @@ def stage() -> Stage:
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     program = tmp_path / "kubectl"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {FAKE} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {FAKE} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("FAKE_KUBECTL", str(tmp_path))
     made = Cluster(tmp_path, str(program))

@@ -2,6 +2,8 @@
 
 import json
 import tarfile
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from PIL import Image, ImageOps
 
 from demo import producer
 from demo.contact_sheet import compose
+from demo.painting import MASTER_PIXELS, paint
 from demo.photos import plan
 
 PHOTOS = plan(2)
@@ -31,12 +34,15 @@ def make_thumbnails(folder: Path) -> None:
 
 
 def test_photos_are_made_whole_and_kept_for_the_next_run(
-    photos: Path, capfd: pytest.CaptureFixture[str]
+    photos: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    small = [replace(p, width=p.width // 8, height=p.height // 8, left=9, top=5) for p in PHOTOS]
+    monkeypatch.setattr(producer, "plan", lambda count: tuple(small[:count]))
+    monkeypatch.setattr(producer, "paint", partial(paint, side=MASTER_PIXELS // 8))
     assert producer.main(["generate", "--count", "2"]) == 0
     said = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert sorted(line["photo"] for line in said) == [1, 2]
-    for photo in PHOTOS:
+    for photo in small:
         with Image.open(photos / "in" / photo.filename) as stored:
             assert ImageOps.exif_transpose(stored).size == (photo.width, photo.height)
     assert len(list((photos / "in").iterdir())) == 2

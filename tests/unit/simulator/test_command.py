@@ -26,6 +26,13 @@ def trace(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def few_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have advice try a few targets: which it tries is `test_replay`'s to see."""
+    monkeypatch.setattr("workerpool_simulator.advice.DRAINS", (5, 30, 120))
+    monkeypatch.setattr("workerpool_simulator.advice.WINDOWS", (0, 60))
+
+
 def test_a_trace_and_a_pool_of_ones_own_are_compared(
     trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +60,7 @@ def test_a_table_is_printed(trace: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert text.startswith("mine: 100 jobs, 0.01 hours of work\npolicy ")
 
 
+@pytest.mark.usefixtures("few_choices")
 def test_advice_is_a_piece_of_spec(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(trace), "--advise", "30"]) == 0
     advice = yaml.safe_load(capsys.readouterr().out)["spec"]
@@ -60,6 +68,7 @@ def test_advice_is_a_piece_of_spec(trace: Path, capsys: pytest.CaptureFixture[st
     assert advice["target"].keys() == {"drainSeconds"}
 
 
+@pytest.mark.usefixtures("few_choices")
 def test_advice_keeps_what_else_the_pool_says(
     trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +134,7 @@ def test_a_pool_that_is_paused_is_not_praised(
     )
 
 
+@pytest.mark.usefixtures("few_choices")
 def test_a_pool_that_is_a_dry_run_does_what_it_would_and_says_so(
     trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,15 +211,15 @@ def test_a_begin_that_is_no_time_is_named(capsys: pytest.CaptureFixture[str]) ->
     ("arguments", "words"),
     [
         (["nowhere.csv"], "neither a file nor one of steady"),
-        (["steady", "--pool", "nowhere.yaml"], "nowhere.yaml"),
+        (["heavy-tail", "--pool", "nowhere.yaml"], "nowhere.yaml"),
         (["{folder}/binary"], "binary is no text: write one line arrival,seconds for each job"),
         (["{folder}/clock"], "clock lasts 20637 days"),
         (["{folder}"], "Is a directory"),
-        (["steady", "--pool", "{folder}/list.yaml"], "list.yaml holds no WorkerPool"),
-        (["steady", "--pool", "{folder}/empty.yaml"], "empty.yaml: spec must be a mapping"),
+        (["heavy-tail", "--pool", "{folder}/list.yaml"], "list.yaml holds no WorkerPool"),
+        (["heavy-tail", "--pool", "{folder}/empty.yaml"], "empty.yaml: spec must be a mapping"),
         (["{folder}/a/jobs.csv", "{folder}/b/jobs.csv"], "two traces are called jobs"),
-        (["steady", "steady"], "two traces are called steady"),
-        (["steady", "--picture", "{folder}/clock"], "File exists"),
+        (["heavy-tail", "heavy-tail"], "two traces are called heavy-tail"),
+        (["heavy-tail", "--picture", "{folder}/clock"], "File exists"),
     ],
 )
 def test_wrong_input_is_named(

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import BinaryIO, Self
 from urllib.parse import urljoin, urlsplit
@@ -74,7 +75,11 @@ class Web:
         self._hosts = hosts
         self._seconds = seconds
         self._allowed_address = allowed_address
-        self._tls = ssl.create_default_context()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Whom to trust, which takes tens of milliseconds to read; many need it for no photo."""
+        return ssl.create_default_context()
 
     def fetch(self, url: str, out: BinaryIO, *, max_bytes: int) -> None:
         """Write what is there into a file.
