@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.api_server import ApiServer
-from support.waiting import eventually
+from support.discovery import await_pools
 
 ROOT = Path(__file__).parents[2]
 _numbers = itertools.count(1)
@@ -19,16 +19,9 @@ def api() -> Iterator[ApiServer]:
     with ApiServer() as server:
         server.kubectl("apply", "-f", ROOT / "manifests" / "crd.yaml")
         server.kubectl("wait", "--for=condition=Established", "crd/workerpools.workerpool.dev")
-        eventually(lambda: _described(server), "the resource's description")
+        await_pools(server)
+        server.kubectl("api-resources")  # asks anew, and replaces what kubectl keeps
         yield server
-
-
-def _described(server: ApiServer) -> bool:
-    """Return whether kubectl, which keeps what it was told, knows the resource and its fields."""
-    schema = server.request("GET", "/openapi/v3/apis/workerpool.dev/v1alpha1")
-    # Asks anew, and replaces what is kept.
-    known = server.kubectl("api-resources", "--api-group=workerpool.dev", "--output=name")
-    return schema.code == 200 and "workerpools" in known.stdout
 
 
 @pytest.fixture

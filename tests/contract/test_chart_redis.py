@@ -1,12 +1,14 @@
 """The chart's Redis loses no accepted job to a restart, and shows its password to nobody."""
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from support.helm import Document, Helm, only, pod_templates
+from support.waiting import eventually
+
+SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -71,25 +73,24 @@ def test_a_real_redis_runs_with_the_configuration(
             env={"REDISCLI_AUTH": credential, "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=SECONDS,
             check=False,
         )
         return done.stdout.split() if done.returncode == 0 else []
 
     server = subprocess.Popen(["redis-server", conf], stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 10
-        while ask("ping") != ["PONG"]:
-            assert server.poll() is None, "redis-server ended"
-            assert time.monotonic() < deadline, "redis-server did not answer"
-            time.sleep(0.02)
+        eventually(
+            lambda: server.poll() is not None or ask("ping") == ["PONG"], "an answer of Redis"
+        )
+        assert server.poll() is None, "redis-server ended"
 
         assert ask("ping", credential="not-it") == []
         names = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
         answers = {name: ask("config", "get", name)[-1] for name in names}
     finally:
         server.kill()
-        server.wait(10)
+        server.wait(SECONDS)
 
     assert answers == {
         "appendonly": "yes",

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from support.api_server import ROOT, ApiServer
+from support.discovery import await_pools
 from support.helm import CHART, only, pod_templates
 
 MANIFESTS = ROOT / "manifests"
@@ -70,7 +71,7 @@ def test_one_version_is_written_everywhere() -> None:
 
 def test_both_files_applied_one_after_the_other_are_complete(bare: ApiServer) -> None:
     bare.kubectl("apply", "--validate=strict", "-f", INSTALL)
-    bare.kubectl("wait", "--for=condition=Established", "crd/workerpools.workerpool.dev")
+    await_pools(bare)
     sample = bare.kubectl("apply", "--validate=strict", "-f", SAMPLE)
 
     operator = bare.kubectl("get", "deploy,sa,svc", "-n", "workerpool-system", "-o", "name")
@@ -86,7 +87,7 @@ def test_both_files_applied_one_after_the_other_are_complete(bare: ApiServer) ->
 def test_applying_them_again_restarts_nothing(bare: ApiServer) -> None:
     for _ in range(2):
         bare.kubectl("apply", "-f", INSTALL)
-        bare.kubectl("wait", "--for=condition=Established", "crd/workerpools.workerpool.dev")
+        await_pools(bare)
         bare.kubectl("apply", "-f", SAMPLE)
 
     generations = bare.kubectl(
@@ -126,7 +127,7 @@ def test_the_command_in_its_header_names_a_registry_for_both_images() -> None:
     [command] = re.findall(r"(sed .*) \|", header.replace("\\\n", ""))
 
     text = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=10, check=True
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     ).stdout
 
     before, after = INSTALL.read_text().splitlines(), text.splitlines()

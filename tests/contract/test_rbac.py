@@ -4,12 +4,14 @@ That it does all of it is `test_rights_used`'s to see.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import pytest
 
 from support.api_server import ApiServer
 from support.helm import CHART, Helm, only
+from support.waiting import eventually
 
 VERBS = (
     *("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"),
@@ -71,6 +73,7 @@ def granted(
     """Apply the chart's roles, cluster-wide; the operator lives in the namespace returned."""
     text = roles(tmp_path_factory, namespace)
     api.kubectl("apply", "-f", "-", stdin=text)
+    await_roles(api, namespace, "default")
     yield namespace
     api.kubectl("delete", "-f", "-", stdin=text)
 
@@ -96,25 +99,40 @@ def rights(
                 "subresource": subresource,
                 "namespace": where if resource.namespaced else "",
             }
-            answer = api.request(
-                "POST",
-                "/apis/authorization.k8s.io/v1/subjectaccessreviews",
-                {
-                    "spec": {
-                        "user": f"system:serviceaccount:{home}:{account}",
-                        "groups": [
-                            "system:serviceaccounts",
-                            f"system:serviceaccounts:{home}",
-                            "system:authenticated",
-                        ],
-                        "resourceAttributes": attributes,
-                    }
-                },
-            )
-            assert answer.code == 201, answer.message
-            if answer.body["status"]["allowed"]:
+            if may(api, account, home, attributes):
                 found.setdefault(str(resource), set()).add(verb)
     return found
+
+
+def may(api: ApiServer, account: str, home: str, attributes: dict[str, str]) -> bool:
+    """Say whether a service account of `home` may do something."""
+    answer = api.request(
+        "POST",
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        {
+            "spec": {
+                "user": f"system:serviceaccount:{home}:{account}",
+                "groups": [
+                    "system:serviceaccounts",
+                    f"system:serviceaccounts:{home}",
+                    "system:authenticated",
+                ],
+                "resourceAttributes": attributes,
+            }
+        },
+    )
+    assert answer.code == 201, answer.message
+    return bool(answer.body["status"]["allowed"])
+
+
+def await_roles(api: ApiServer, home: str, where: str) -> None:
+    """Wait until roles that were applied are in force: each is, a moment after it is stored."""
+    pools = {"verb": "list", "group": "workerpool.dev", "resource": "workerpools"}
+    lease = {"verb": "get", "group": "coordination.k8s.io", "resource": "leases"}
+    lease |= {"name": "workerpool-operator", "namespace": home}
+    for attributes in (pools | {"namespace": where}, lease):
+        allowed = partial(may, api, "workerpool-operator", home, attributes)
+        eventually(allowed, f"the right to {attributes}")
 
 
 def beyond(found: Rights, everybody: Rights) -> Rights:
@@ -141,6 +159,7 @@ def test_named_namespaces_confine_the_operator_to_them(
     api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "shop"}})
     text = roles(tmp_path_factory, namespace, "--set=watchNamespaces={shop}")
     api.kubectl("apply", "-f", "-", stdin=text)
+    await_roles(api, namespace, "shop")
     everybody = rights(api, resources, "somebody-else", namespace, "shop")
 
     inside = rights(api, resources, "workerpool-operator", namespace, "shop")

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from support.api_server import ApiServer
+from support.discovery import await_no_pools, await_pools
 from support.helm import CHART, Helm, HelmError
 from support.pools import pool
+from support.waiting import eventually
 
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workerpools.workerpool.dev"
 SAMPLE = ("--reset-then-reuse-values", "--set=samplePool.enabled=true")
@@ -37,7 +39,9 @@ class Release:
         return self.helm.run(verb, "demo", *words, "--namespace", self.namespace)
 
     def install(self, *words: str, chart: Path = CHART) -> str:
-        return self.run("install", chart, "--create-namespace", *words)
+        notes = self.run("install", chart, "--create-namespace", *words)
+        await_pools(self.api)
+        return notes
 
     def password(self) -> str:
         path = f"/api/v1/namespaces/{self.namespace}/secrets/demo-redis"
@@ -54,7 +58,8 @@ def release(bare: ApiServer, tmp_path: Path) -> Iterator[Release]:
     yield made
     made.run("uninstall", "--ignore-not-found")
     bare.request("DELETE", CRD)
-    bare.kubectl("wait", "--for=delete", "--timeout=20s", "crd/workerpools.workerpool.dev")
+    eventually(lambda: bare.request("GET", CRD).code == 404, "the end of the definition")
+    await_no_pools(bare)
 
 
 def test_the_sample_pool_is_added_by_an_upgrade_after_the_first_install(release: Release) -> None:

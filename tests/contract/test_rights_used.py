@@ -114,8 +114,8 @@ def _live(shop: Shop, stage: RedisStage, nodes: Nodes) -> None:
     for name in ("images", "theirs"):
         shop.await_condition("QueueReachable", "True", "Connected", name)
         stage.client.rpush(shop.queue(name), *[b"{}"] * 20)
-    shop.await_replicas(2)
-    shop.await_replicas(2, "theirs")
+    shop.await_replicas(2, seconds=60)
+    shop.await_replicas(2, "theirs", seconds=60)
 
     for _ in range(2):
         pod = nodes.bind(shop.namespace, node, pool="images")
@@ -124,9 +124,14 @@ def _live(shop: Shop, stage: RedisStage, nodes: Nodes) -> None:
         assert shop.api.request("PATCH", pod, owned, content_type=MERGE).code == 200
     for name in ("images", "theirs"):
         stage.client.delete(shop.queue(name))
-    shop.await_replicas(1)
-    shop.await_replicas(0, "theirs")
-    eventually(lambda: len(shop.events("Idle")) == 2, shop.events)
+    shop.await_replicas(1, seconds=60)
+    shop.await_replicas(0, "theirs", seconds=60)
+    eventually(lambda: _told(shop, "Idle") == {"images", "theirs"}, shop.events)
+
+
+def _told(shop: Shop, reason: str) -> set[str]:
+    """Return the pools of which that was told, however often."""
+    return {event["regarding"]["name"] for event in shop.events(reason)}
 
 
 def _theirs() -> dict[str, Any]:

@@ -207,7 +207,7 @@ class ApiServer(Context):
 
         https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/#audit-k8s-io-v1-Event
         """
-        lines = (self.folder / AUDIT).read_text().splitlines()
+        *lines, _unfinished = (self.folder / AUDIT).read_text().split("\n")
         return [json.loads(line) for line in lines]
 
     def _api_server_arguments(self) -> list[str]:
