@@ -117,7 +117,7 @@ def kill_below(*trees: Path) -> None:
 
     wait_until(
         ended,
-        timeout_seconds=30,
+        timeout_seconds=60,
         otherwise=lambda: (
             f"processes below {', '.join(map(str, trees))} do not end; look at them with "
             "`ps -o stat,args`"
@@ -148,7 +148,7 @@ def remove_below(*trees: Path) -> None:
 
     wait_until(
         lambda: not left(),
-        timeout_seconds=10,
+        timeout_seconds=60,
         otherwise=lambda: f"{', '.join(map(str, left()))}: cannot be removed; who uses it?",
     )
 
@@ -212,7 +212,7 @@ def _move(source: Path, target: Path) -> None:
 
     wait_until(
         moved,
-        timeout_seconds=10,
+        timeout_seconds=60,
         otherwise=lambda: (
             f"processes {processes(source)} do not leave {source}, whose children get no "
             "controllers with them in it; 0 is one of another namespace"

@@ -34,6 +34,9 @@ from localcluster.components import Component
 from localcluster.errors import LocalClusterError
 from localcluster.layout import Layout
 
+_READY_SECONDS = 180
+"""A quiet machine takes ten."""
+
 
 @dataclass(frozen=True)
 class Status:
@@ -188,7 +191,7 @@ def _await_api(layout: Layout) -> None:
 
     wait_until(
         ready,
-        timeout_seconds=60,
+        timeout_seconds=_READY_SECONDS,
         otherwise=lambda: (
             f"the API server is not ready; read {components.log(layout, 'kube-apiserver')} "
             f"and {components.log(layout, 'etcd')}"
@@ -208,7 +211,7 @@ def _await_nodes(layout: Layout, nodes: list[node.Node]) -> None:
 
     wait_until(
         ready,
-        timeout_seconds=60,
+        timeout_seconds=_READY_SECONDS,
         poll_seconds=0.2,
         otherwise=lambda: (
             f"of {len(nodes)} nodes only {_ready_nodes(layout)} are ready; "

@@ -14,6 +14,9 @@ from localcluster.commands import tail, wait_until
 from localcluster.errors import TimedOut
 from localcluster.layout import Layout
 
+_SECONDS = 60
+"""For what takes milliseconds, unless the machine stands still or is everybody's."""
+
 # Join the group, say so, and become the program. `$0` is the group's file, `$1` the id's.
 _ENTER = 'echo $$ >"$0" && echo $$ >"$1" && shift && exec "$@"'
 
@@ -69,12 +72,12 @@ def ensure(layout: Layout, component: Component) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd="/",
-            timeout=10,
+            timeout=_SECONDS,
             check=True,
         )
     wait_until(
         lambda: is_alive(layout, component.name),
-        timeout_seconds=10,
+        timeout_seconds=_SECONDS,
         otherwise=lambda: describe_death(layout, component.name),
         poll_seconds=0.01,
     )
@@ -95,7 +98,7 @@ def end(layout: Layout, name: str) -> None:
         cgroups.kill(int(_pid_file(layout, name).read_text()))
     wait_until(
         lambda: not is_alive(layout, name),
-        timeout_seconds=10,
+        timeout_seconds=_SECONDS,
         otherwise=lambda: f"{name} does not end; read {log(layout, name)}",
     )
 

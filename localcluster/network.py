@@ -86,7 +86,7 @@ def remove() -> None:
     succeeds(["ip", "link", "delete", UPLINK])
     wait_until(
         lambda: not _is_up(),
-        timeout_seconds=10,
+        timeout_seconds=60,
         otherwise=lambda: f"the interface {UPLINK} does not go; look at it with `ip link`",
     )
     if _NAMESPACES in mounts.points() and not any(_NAMESPACES.iterdir()):

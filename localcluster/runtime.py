@@ -20,11 +20,11 @@ def await_ready(layout: Layout, node: Node) -> None:
 
     def ready() -> bool:
         components.check_alive(layout, name)
-        return succeeds([*_ctr(node), "version"], timeout_seconds=5)
+        return succeeds([*_ctr(node), "version"], timeout_seconds=20)
 
     wait_until(
         ready,
-        timeout_seconds=30,
+        timeout_seconds=120,
         otherwise=lambda: f"{name} does not answer; read {components.log(layout, name)}",
     )
 

@@ -30,7 +30,7 @@ def added_nodes() -> Iterator[AddNode]:
     with ExitStack() as stack:
 
         def add(kind: str) -> str:
-            name = localcluster("add-node", "--kind", kind, seconds=120).split()[-1]
+            name = localcluster("add-node", "--kind", kind, seconds=200).split()[-1]
             stack.callback(_remove, name)
             localcluster("load-image", _worker_archive(), seconds=180)
             return name
@@ -46,7 +46,7 @@ def remove_left_over() -> None:
 
 def _remove(name: str) -> None:
     """Take a node away; nothing of it may be left."""
-    localcluster("remove-node", name, seconds=120)
+    localcluster("remove-node", name, seconds=240)
     hierarchies = cgroups.mounted()
     groups = [cgroups.component(hierarchies, f"{name}-kubelet")]
     groups += cgroups.node_roots(hierarchies, name)
