@@ -1,16 +1,18 @@
 """The storm's audit sees what it is there to see: one wrong thing at a time is shown to it."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
-from support.chaos import books, witnesses
+from support.chaos import books, retiring, witnesses
 from support.chaos.diary import Entry, What
 from support.chaos.jobs import Fate
-from support.chaos.retiring import Closure
+from support.chaos.retiring import Closer, Closure
 from support.chaos.verdict import Verdict
 from support.queue_state import LIST, QueueState
 from support.redis_server import RedisServer
+from workerpool_operator import roster
 
 CLOSURE = Closure("pod", (LIST,), since_ms=1000, until_ms=2000)
 
@@ -65,6 +67,22 @@ def test_a_pod_that_was_closed_with_a_job_is_seen() -> None:
     busy = Closure("pod", (LIST,), since_ms=1000, until_ms=2000, held=("w@pod-1",))
     witnesses.nobody_closed_claims(verdict, [], [busy])
     assert verdict.problems == ["leases of pods that were closed as idle: 1, as ['w@pod-1']"]
+
+
+@pytest.mark.parametrize(("looked_ms", "held"), [(1999, ["w@pod-1"]), (2000, [])])
+def test_a_pod_that_was_looked_at_when_its_mark_had_ended_may_have_jobs(
+    queue: QueueState, monkeypatch: pytest.MonkeyPatch, looked_ms: int, held: list[str]
+) -> None:
+    async def granted(*_: object) -> bool:
+        return True
+
+    times = iter((1000, 1001, looked_ms))
+    monkeypatch.setattr(retiring, "now_ms", lambda: next(times))
+    monkeypatch.setattr(roster, "retire", granted)
+    queue.client.zadd(f"{queue.prefix}inflight", {"w@pod-1": 1})
+    closure = Closer(queue.client).close("pod", (LIST,), timedelta(seconds=1))
+    assert closure is not None
+    assert list(closure.held) == held
 
 
 def test_a_good_end_of_a_queue_is_no_problem(queue: QueueState) -> None:

@@ -50,7 +50,10 @@ class Closer:
         if not asyncio.run(roster.retire(self._ask, queues, {pod}, ends)):
             return None
         until_ms = asked_ms + round(ends / timedelta(milliseconds=1))
-        self._missing = Closure(pod, queues, now_ms(), until_ms, self._held(pod, queues))
+        since_ms, held = now_ms(), self._held(pod, queues)
+        if now_ms() >= until_ms:  # by then it may have jobs again
+            held = ()
+        self._missing = Closure(pod, queues, since_ms, until_ms, held)
         self.closures.append(self._missing)
         return self._missing
 
@@ -64,7 +67,7 @@ class Closer:
         """Leave a pod closed that ends, as another has its place."""
         self._missing = None
 
-    def _held(self, pod: str, queues: Sequence[str]) -> list[str]:
+    def _held(self, pod: str, queues: Sequence[str]) -> Sequence[str]:
         leases = [
             lease.decode()
             for queue in queues
