@@ -20,6 +20,8 @@ class Process:
     """One process of a container."""
 
     pid: int
+    started: int
+    """When, in the kernel's clock ticks: ids begin anew when the last one has been given."""
     group: Path
     command: str
 
@@ -36,8 +38,7 @@ class Process:
     @property
     def cpu_seconds(self) -> float:
         """Processor time spent so far."""
-        text = Path(f"/proc/{self.pid}/stat").read_text()
-        fields = text.rpartition(")")[2].split()
+        fields = _stat(self.pid)
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
@@ -67,13 +68,19 @@ def processes(container_id: str) -> list[Process]:
     name = container_id.partition("://")[2]
     groups = [group for group in tree.rglob(name) if group.is_dir()]
     found = [process for group in groups for process in _in(group)]
-    return sorted(found, key=lambda process: process.pid)
+    return sorted(found, key=lambda process: (process.started, process.pid))
 
 
 def _in(group: Path) -> Iterator[Process]:
     for pid in cgroups.processes(group):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            started = int(_stat(pid)[19])
         except (FileNotFoundError, ProcessLookupError):
             continue
-        yield Process(pid, group, command.strip())
+        yield Process(pid, started, group, command.strip())
+
+
+def _stat(pid: int) -> list[str]:
+    """Read what /proc/<pid>/stat has after the name: from the third field on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
