@@ -7,7 +7,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ class Kubectl:
         """Run kubectl to its end and return what it printed."""
         return self._run("kubectl", words, stdin, seconds)
 
-    def helm(self, *words: str, seconds: float = 180) -> str:
+    def helm(self, *words: str, seconds: float = 300) -> str:
         """Run helm to its end and return what it printed."""
         return self._run("helm", words, None, seconds)
 
@@ -64,7 +64,8 @@ class Kubectl:
             stdout=subprocess.PIPE,
             text=True,
         ) as process:
-            watch = Watch(process)
+            path = f"{collection}/{name}"
+            watch = Watch(process, lambda: _version(json.loads(self.run("get", "--raw", path))))
             try:
                 yield watch
             finally:
@@ -102,12 +103,19 @@ class Sight:
     kind: str
     object: Document
 
+    @property
+    def version(self) -> int:
+        """Its place in the order of all that was written, whatever the kind."""
+        return _version(self.object)
+
 
 @dataclass
 class Watch:
     """Every version of one object, in the order in which the API server reported them."""
 
     process: "subprocess.Popen[str]"
+    newest: Callable[[], int]
+    """Asks the API server which version it has."""
     sights: list[Sight] = field(default_factory=list)
     thread: threading.Thread = field(init=False)
 
@@ -120,15 +128,31 @@ class Watch:
         eventually(lambda: self.sights, "an object to watch", seconds=seconds)
         return self
 
+    def caught_up(self) -> "Watch":
+        """Wait for the version that the API server has now: watches come late."""
+        newest = self.newest()
+        eventually(lambda: self.sights[-1].version >= newest, f"version {newest} of the object")
+        return self
+
     def values(self, *path: str) -> list[tuple[float, Any]]:
         """Return when a field changed and to what; an absent field is None."""
-        changes: list[tuple[float, Any]] = []
+        return [(sight.at, value) for sight, value in self._changes(path)]
+
+    def versions(self, *path: str) -> list[tuple[int, Any]]:
+        """Return with which version a field changed and to what.
+
+        Two watches bring what they see with delays of their own; this order is the true one.
+        """
+        return [(sight.version, value) for sight, value in self._changes(path)]
+
+    def _changes(self, path: tuple[str, ...]) -> list[tuple[Sight, Any]]:
+        changes: list[tuple[Sight, Any]] = []
         for sight in list(self.sights):
             value: Any = sight.object
             for name in path:
                 value = (value or {}).get(name)
             if not changes or changes[-1][1] != value:
-                changes.append((sight.at, value))
+                changes.append((sight, value))
         return changes
 
     def _read(self) -> None:
@@ -136,3 +160,7 @@ class Watch:
         for line in self.process.stdout:
             at, report = time.monotonic(), json.loads(line)
             self.sights.append(Sight(at, report["type"], report["object"]))
+
+
+def _version(document: Document) -> int:
+    return int(document["metadata"]["resourceVersion"])
