@@ -7,6 +7,7 @@ the job, and is then frozen, so that nothing can finish between being seen and b
 """
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,8 +35,9 @@ SLOW = Photo(999, 8000, 6000)
 """48 megapixels as PNG: about half a second of decoding on one core."""
 SLOW_NAME = "IMG_0999.png"
 DECODING_SECONDS = 0.05
-RESTART_SECONDS = 5.0
-"""Generous for a machine shared with everything else; the figure is kept as an artefact."""
+RESTART_SECONDS = 20.0
+"""Far more than any machine takes that stands still now and then, and less than the 30 s that a
+child may take to be ready: the next one was not begun late. The figure is kept as an artefact."""
 DRAIN_SECONDS = 90
 
 
@@ -62,8 +64,7 @@ def test_a_killed_process_is_back_at_once_and_its_job_is_done_once(
     seconds = _restart_seconds(pool.logs(pod["metadata"]["name"]))
     keep("restart.json", json.dumps({"child_killed_to_next_ready_seconds": seconds}))
     assert seconds < RESTART_SECONDS
-    (same,) = pool.pods()
-    assert same["status"]["containerStatuses"][0]["restartCount"] == 0, "the pod stayed"
+    assert _restarts(pool) == [(pod["metadata"]["uid"], 0)], "the pod stayed"
     _everything_is_done_once(pool, photos)
     assert pool.counters().stats["crashed"] == 1
 
@@ -77,9 +78,7 @@ def test_a_killed_container_loses_no_job(pool: PhotoPool) -> None:
     processes_of(pod)[0].signal(signal.SIGKILL)
 
     pool.await_done(len(names) + 1)
-    (same,) = pool.pods()
-    assert same["metadata"]["uid"] == pod["metadata"]["uid"]
-    assert same["status"]["containerStatuses"][0]["restartCount"] == 1
+    eventually(lambda: _restarts(pool) == [(pod["metadata"]["uid"], 1)], pool.story, every=0.2)
     _everything_is_done_once(pool, photos)
 
 
@@ -179,14 +178,36 @@ def _start_the_slow_job(pool: PhotoPool, pod: Document) -> Process:
     """Push the slow job, and return its process frozen while it decodes."""
     child = _the_child_of(pod)
     before = child.cpu_seconds
-    pool.push([pool.store(SLOW_NAME, SLOW.png())])
-    eventually(
-        lambda: child.cpu_seconds - before >= DECODING_SECONDS, pool.story, seconds=20, every=0.002
-    )
-    child.signal(signal.SIGSTOP)
+    name = pool.store(SLOW_NAME, SLOW.png())
+    with _on_one_processor_with(child):
+        pool.push([name])
+        eventually(lambda: child.cpu_seconds - before >= DECODING_SECONDS, pool.story, every=0.002)
+        child.signal(signal.SIGSTOP)
     assert pool.counters().in_flight == 1, "the job was over before the process could be frozen"
     assert not pool.thumbnails()
     return child
+
+
+@contextmanager
+def _on_one_processor_with(child: Process) -> Iterator[None]:
+    """Take turns with the child: it cannot finish while this process waits to look at it."""
+    ours, its = os.sched_getaffinity(0), os.sched_getaffinity(child.pid)
+    turns = {min(ours & its)}
+    try:
+        os.sched_setaffinity(child.pid, turns)
+        os.sched_setaffinity(0, turns)
+        yield
+    finally:
+        os.sched_setaffinity(0, ours)
+        os.sched_setaffinity(child.pid, its)
+
+
+def _restarts(pool: PhotoPool) -> list[tuple[str, int]]:
+    """Return the uid of each pod, and how often its container was started anew."""
+    return [
+        (pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"])
+        for pod in pool.pods()
+    ]
 
 
 def _the_child_of(pod: Document) -> Process:
