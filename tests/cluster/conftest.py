@@ -50,27 +50,28 @@ def images() -> Images:
 
 @pytest.fixture(scope="session")
 def kubectl(images: Images) -> Kubectl:
-    """Start the cluster if it does not run, and give it the images."""
-    localcluster("up", seconds=300)
+    """Start the cluster if it does not run, give it the images, take away what is left over."""
+    localcluster("up", seconds=600)
     remove_left_over()
     archives = sorted((ROOT / ".build" / "images").glob("*.tar"))
     localcluster("load-image", *map(str, archives), seconds=600)
     assert images.operator
     kubectl = Kubectl(ROOT / ".build" / "bin", ROOT / ".cluster" / "kubeconfig")
     _refuse_a_second_operator(kubectl)
+    _remove(kubectl)
+    kubectl.run("uncordon", "--selector=kubernetes.io/hostname")
     return kubectl
 
 
 @pytest.fixture(scope="session")
 def product(kubectl: Kubectl, images: Images) -> Iterator[Product]:
     """Install the chart by helm."""
-    _remove(kubectl)
     for name in (NAMESPACE, *POOL_NAMESPACES):
         make_namespace(kubectl, name)
     try:
         kubectl.helm(
             *("install", RELEASE, str(CHART), "--namespace", NAMESPACE),
-            *("--wait", "--timeout=120s", "--take-ownership", "--force-conflicts"),
+            *("--wait", "--timeout=240s", "--take-ownership", "--force-conflicts"),
             f"--set=watchNamespaces={{{','.join(POOL_NAMESPACES)}}}",
             *images.as_values(),
             # Each node here has exactly one core to give away. A request of 50m beside it, and
@@ -164,14 +165,16 @@ def _watched(deployment: Document) -> str:
 
 
 def _remove(kubectl: Kubectl) -> None:
-    words = ("--namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=60s")
+    words = ("--namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=120s")
     found = kubectl.get("namespaces", "-l", f"{OURS}=cluster")["items"]
     names = [item["metadata"]["name"] for item in found]
-    for name in names:
-        kubectl.run("delete", "wp", "--all", "-n", name, "--timeout=60s", seconds=70)
+    known = kubectl.find("crd", "workerpools.workerpool.dev")  # not if it ended before the install
+    pools = kubectl.get("wp", "--all-namespaces")["items"] if known else ()
+    for name in {pool["metadata"]["namespace"] for pool in pools} & set(names):
+        kubectl.run("delete", "wp", "--all", "-n", name, "--timeout=120s", seconds=130)
     if NAMESPACE in names:
         kubectl.helm("uninstall", RELEASE, *words)
     if names:
         kubectl.run(
-            *("delete", "namespaces", *names, "--ignore-not-found", "--timeout=120s"), seconds=130
+            *("delete", "namespaces", *names, "--ignore-not-found", "--timeout=300s"), seconds=310
         )

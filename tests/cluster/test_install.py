@@ -43,18 +43,16 @@ def plain(kubectl: Kubectl, images: Images) -> Iterator[str]:
         kubectl.run("apply", "-n", PLAIN, "-f", "-", stdin=sample)
         yield PLAIN
     finally:
-        kubectl.run("delete", "wp", "--all", "-n", PLAIN, "--timeout=60s", seconds=70)
+        kubectl.run("delete", "wp", "--all", "-n", PLAIN, "--timeout=120s", seconds=130)
         rest = [item for item in yaml.safe_load_all(install) if item["kind"] != RESOURCE]
-        words = ("--ignore-not-found", "--timeout=100s")
-        kubectl.run("delete", *words, "-f", "-", stdin=yaml.safe_dump_all(rest), seconds=110)
-        kubectl.run("delete", "namespace", PLAIN, *words, seconds=110)
+        words = ("--ignore-not-found", "--timeout=200s")
+        kubectl.run("delete", *words, "-f", "-", stdin=yaml.safe_dump_all(rest), seconds=210)
+        kubectl.run("delete", "namespace", PLAIN, *words, seconds=210)
 
 
 def test_two_plain_manifests_process_a_photo(plain: str, kubectl: Kubectl) -> None:
-    kubectl.run(
-        *("rollout", "status", "deployment/workerpool-operator", "-n", SYSTEM, "--timeout=60s"),
-        seconds=70,
-    )
+    words = ("rollout", "status", "deployment/workerpool-operator", "-n", SYSTEM)
+    kubectl.run(*words, "--timeout=120s", seconds=130)
     _process_a_photo(kubectl, plain, redis="images-redis")
 
 
@@ -64,7 +62,7 @@ def sample(kubectl: Kubectl, images: Images) -> Iterator[str]:
     make_namespace(kubectl, HELM)
     try:
         kubectl.helm(
-            *("install", RELEASE, str(CHART), "-n", HELM, "--wait", "--timeout=120s"),
+            *("install", RELEASE, str(CHART), "-n", HELM, "--wait", "--timeout=240s"),
             # The cluster knows the resource already: that of another release, or kubectl's.
             *("--set=crds.install=false", f"--set=watchNamespaces={{{HELM}}}"),
             *("--set=samplePool.enabled=true", "--set=samplePool.cpu.policy=Shared"),
@@ -73,9 +71,9 @@ def sample(kubectl: Kubectl, images: Images) -> Iterator[str]:
         )
         yield HELM
     finally:
-        kubectl.run("delete", "wp", "--all", "-n", HELM, "--timeout=60s", seconds=70)
+        kubectl.run("delete", "wp", "--all", "-n", HELM, "--timeout=120s", seconds=130)
         kubectl.helm("uninstall", RELEASE, "-n", HELM, "--ignore-not-found", "--wait")
-        kubectl.run("delete", "namespace", HELM, "--timeout=100s", seconds=110)
+        kubectl.run("delete", "namespace", HELM, "--timeout=200s", seconds=210)
 
 
 def test_the_charts_sample_processes_a_photo_and_goes_without_a_trace(
@@ -102,7 +100,8 @@ def _process_a_photo(kubectl: Kubectl, namespace: str, *, redis: str) -> None:
     folder = folder_behind(kubectl, namespace, "photos")
     (folder / "in").mkdir()
     (folder / "in" / PHOTO.filename).write_bytes(PHOTO.jpeg())
-    kubectl.run("rollout", "status", f"statefulset/{redis}", "-n", namespace, "--timeout=60s")
+    status = ("rollout", "status", f"statefulset/{redis}", "-n", namespace)
+    kubectl.run(*status, "--timeout=120s", seconds=130)
     job = json.dumps({"filename": PHOTO.filename})
     words = ("redis-cli", "RPUSH", "queue:images", job)
     kubectl.run("exec", f"{redis}-0", "-n", namespace, "--", *words)
