@@ -40,6 +40,5 @@ def test_bad_jobs_are_buried_among_good_ones_and_the_pool_returns_to_zero(
     assert {file.name for file in pool.thumbnails()} == set(names)
     pool.await_zero()
     assert pool.counters().dead == len(bad), "dead letters are kept, and ask for nobody"
-    (reason,) = {pool.status()["reason"]}
-    assert reason == "Idle"
+    pool.await_idle()
     assert pool.replicas() == 0

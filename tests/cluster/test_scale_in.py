@@ -45,7 +45,7 @@ def test_no_scale_in_interrupts_a_job(load: Load, keep: Keep) -> None:
     began = time.monotonic()
     for cycle in range(CYCLES):
         load.push(load.chance.randrange(MOST_REPLICAS // 2, 3 * MOST_REPLICAS // 2))
-        load.pool.await_ready_at_least(1)
+        load.await_begun()
         if cycle % 2:
             load.deed()
         load.await_most_done(seconds=PATIENCE_SECONDS)
@@ -99,7 +99,7 @@ def _set_retirement(product: Product, pool: PhotoPool, value: str) -> None:
     before = {pod["metadata"]["name"] for pod in product.operator_pods()}
     words = ("-n", product.namespace)
     product.kubectl.run("set", "env", name, f"WORKERPOOL_RETIREMENT={value}", *words)
-    product.kubectl.run("rollout", "status", name, *words, "--timeout=60s", seconds=70)
+    product.kubectl.run("rollout", "status", name, *words, "--timeout=120s", seconds=130)
     eventually(
         lambda: not before & {pod["metadata"]["name"] for pod in product.operator_pods()},
         pool.story,

@@ -28,8 +28,8 @@ def test_200_jobs_at_zero_replicas_make_one_write_and_200_thumbnails(
             assert bool(photo.faults_of(stored)) == (photo.orientation != 1)
             assert photo.faults_of(ImageOps.exif_transpose(stored)) == []
     names = pool.put(photos)
-    assert pool.replicas() == 0
     pool.kubectl.run("wait", f"wp/{POOL}", "-n", pool.namespace, "--for=condition=Ready")
+    assert pool.replicas() == 0
 
     with pool.watch_deployment() as deployment:
         pushed = time.monotonic()
@@ -38,6 +38,7 @@ def test_200_jobs_at_zero_replicas_make_one_write_and_200_thumbnails(
         keep("scale-out-wide.txt", pool.kubectl.run("get", "wp", "-n", pool.namespace, "-owide"))
         counters = pool.await_done(JOBS)
         pool.await_zero()
+        deployment.caught_up()
         sizes = deployment.values("spec", "replicas")
         generations = [generation for _, generation in deployment.values("metadata", "generation")]
 
@@ -75,12 +76,8 @@ def _file(files: list[Path], name: str) -> Path:
 def _what_people_read(pool: PhotoPool, keep: Keep) -> None:
     """`get`, `describe` and the Events tell the story in words."""
     words = ("-n", pool.namespace)
-    eventually(
-        lambda: pool.status().get("readyReplicas") == 0 and pool.status()["reason"] == "Idle",
-        pool.status,
-        seconds=15,
-        every=0.2,
-    )
+    pool.await_idle()
+    eventually(lambda: _scalings(pool)[-1][0] == "Idle", pool.story, every=0.2)
     wide = pool.kubectl.run("get", "wp", *words, "-o", "wide")
     described = pool.kubectl.run("describe", "wp", POOL, *words)
     events = pool.kubectl.run("get", "events", *words, "--sort-by=.metadata.creationTimestamp")
@@ -114,10 +111,15 @@ def _what_people_read(pool: PhotoPool, keep: Keep) -> None:
         "CPUPinned": ("False", "SharedPolicy"),
         "Isolated": ("False", "SharedPolicy"),
     }
-    notes = [(event["reason"], event["note"]) for event in pool.events()]
+    notes = _scalings(pool)
     up = [note for reason, note in notes if reason == "Backlog" and "from 0 to 4" in note]
     assert len(up) == 1, notes
     assert re.search(r"\b200 waiting\b.* at 50 per replica ask for 4", up[0]), up[0]
-    assert notes[-1][0] == "Idle", notes
     assert re.fullmatch(r"Scaled from \d to 0: no jobs: 0 replicas", notes[-1][1]), notes[-1]
     assert "Scaled from 0 to 4" in described, "describe shows no Events of the pool"
+
+
+def _scalings(pool: PhotoPool) -> list[tuple[str, str]]:
+    """Return the reason and the words of each Event that tells of a change of scale."""
+    told = [(str(event["reason"]), str(event["note"])) for event in pool.events()]
+    return [(reason, note) for reason, note in told if note.startswith("Scaled ")]

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from support.kubectl import CommandFailed, Document
-from support.product import POOL, PhotoPool
+from support.product import POOL, PhotoPool, is_ready
 from support.waiting import eventually
 
 PLAN = "plan"
@@ -71,6 +71,14 @@ class Load:
             payloads.append(json.dumps({"filename": name, "plan": f"sleep:{seconds:.2f}"}))
             self.pushed += 1
         self.pool.queue.rpush(self.pool.queue_name, *payloads)
+
+    def await_begun(self) -> None:
+        """Wait until a pod is ready, unless all is done before one was seen to be."""
+        eventually(
+            lambda: any(map(is_ready, self.pool.pods())) or not self.pool.counters().remaining,
+            self.pool.story,
+            every=0.1,
+        )
 
     def await_done(self, *, seconds: float) -> None:
         """Wait until all that was pushed is done."""
@@ -134,7 +142,8 @@ class Load:
         """Return each pod's log."""
         found = {}
         for path in sorted((self.pool.folder / "logs").iterdir()):
-            lines = [line for line in path.read_text().splitlines() if line.startswith("{")]
+            whole = path.read_text().rpartition("\n")[0]  # it may be in the middle of a line
+            lines = [line for line in whole.splitlines() if line.startswith("{")]
             found[path.name] = [json.loads(line) for line in lines]
         return found
 
