@@ -123,9 +123,9 @@ class Watch:
         self.thread = threading.Thread(target=self._read, name="watch", daemon=True)
         self.thread.start()
 
-    def started(self, seconds: float = 20) -> "Watch":
+    def started(self) -> "Watch":
         """Wait for the first version: from then on no change is missed."""
-        eventually(lambda: self.sights, "an object to watch", seconds=seconds)
+        eventually(lambda: self.sights, "an object to watch")
         return self
 
     def caught_up(self) -> "Watch":
