@@ -106,7 +106,7 @@ def queue(tool: Tool) -> Iterator[Queue]:
 def leases(tool: Tool) -> Iterator[Leases]:
     """The worker's calls on the same queue."""
     link = connect(RedisSettings(tool.server.url, None, None, None), "test")
-    yield Leases(link, worker_keys_of(tool.name), timedelta(seconds=15))
+    yield Leases(link, worker_keys_of(tool.name), timedelta(minutes=10))
     link.close()
 
 
@@ -128,7 +128,8 @@ class Workers:
             "WORKERPOOL_INPUT_DIR": str(self.photos),
             "WORKERPOOL_OUTPUT_DIR": str(self.folder / "out"),
             "WORKERPOOL_HTTP_PORT": "0",
-            "WORKERPOOL_LEASE_SECONDS": "3",
+            # Beyond a stall of a busy machine: no job is done twice.
+            "WORKERPOOL_LEASE_SECONDS": "12",
             **environ,
         }
         log = self.stack.enter_context((self.folder / "worker.log").open("ab"))

@@ -41,7 +41,7 @@ def test_watching_in_a_log_is_a_line_each_time(tool: Tool) -> None:
     assert process.stdout is not None
     first, second = process.stdout.readline(), process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert first.startswith("waiting 0  due 0")
     assert "(0.0/s)" in second
     assert process.returncode == 130
@@ -58,7 +58,8 @@ def test_a_pool_is_shown_with_its_queue_and_the_port_forward_closed(
     assert done.returncode == 0, done.stderr
     assert f"{tool.name}  redis://redis:6379/0" in done.stdout
     assert "pool shop/images" in done.stdout
-    assert not Path(f"/proc/{(cluster.folder / 'forward.pid').read_text()}").exists()
+    forward = Path(f"/proc/{(cluster.folder / 'forward.pid').read_text()}")
+    eventually(lambda: not forward.exists(), "the end of the port-forward")
 
 
 def test_whoever_reads_only_the_head_breaks_nothing(tool: Tool, client: "redis.Redis") -> None:
@@ -70,4 +71,4 @@ def test_whoever_reads_only_the_head_breaks_nothing(tool: Tool, client: "redis.R
     process.stdout.close()
     said = process.stderr.read()
     process.stderr.close()
-    assert (process.wait(20), said) == (0, "")
+    assert (process.wait(60), said) == (0, "")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A kubectl for tests: objects in one JSON file, every call written down.
 
-FAKE_KUBECTL names a folder. `state.json` in it holds what the cluster holds, and is read and
-written under a lock of the folder; `calls` gets one line of JSON for each call. `scale` ends the
+FAKE_KUBECTL names a folder. `state.json` in it holds what the cluster holds; `calls` gets one line
+of JSON for each call. Both are read and written under a lock of the folder. `scale` ends the
 worker whose pid is in the state, as a kubelet would.
 """
 
@@ -20,10 +20,10 @@ STATE = FOLDER / "state.json"
 
 
 def main(words: list[str]) -> int:
-    with (FOLDER / "calls").open("a") as calls:
-        calls.write(json.dumps(words) + "\n")
     folder = os.open(FOLDER, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
+    with (FOLDER / "calls").open("a") as calls:
+        calls.write(json.dumps(words) + "\n")
     state = json.loads(STATE.read_text())
     verb, *rest = [word for word in words if not word.startswith("--")]
     if error := state.get("errors", {}).get(verb):

@@ -79,7 +79,8 @@ class Cluster:
     @property
     def calls(self) -> list[list[str]]:
         calls = self.folder / "calls"
-        lines = calls.read_text().splitlines() if calls.exists() else []
+        with self._locked():
+            lines = calls.read_text().splitlines() if calls.exists() else []
         return [json.loads(line) for line in lines]
 
     def _read(self) -> dict[str, Any]:
