@@ -51,6 +51,7 @@ async def test_a_failover_is_followed_over_tls_by_worker_operator_and_tool(
             tmp_path,
             redis_sentinels=",".join(group.addresses),
             redis_ca_file=str(certificates.ca),
+            lease_seconds="15",
         )
         async with running(reader):
             with worker:

@@ -27,7 +27,7 @@ class RedisStage:
         *,
         username: str | None = None,
         password: str | None = None,
-        timeout: float = 5.0,
+        timeout: float = 30.0,
     ) -> TrackingConnection:
         """Return a connection that is not opened yet."""
         return TrackingConnection(self.server.url, Credentials(username, password), timeout)

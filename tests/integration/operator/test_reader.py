@@ -21,8 +21,11 @@ from workerpool_operator.queues import QueueReader, Timing
 from workerpool_operator.resource import Endpoint, Key
 
 QUEUE = "queue:images"
-TIMING = Timing(tick=0.05, safety_poll=600, timeout=0.3)
 DEADLINE_SECONDS = 60.0
+TIMING = Timing(tick=0.05, safety_poll=600, timeout=600)
+"""What is found out within the deadline is found out by neither a poll nor a silence."""
+HASTY = Timing(tick=0.05, safety_poll=600, timeout=0.3)
+"""Where nothing but silence tells."""
 SECRET = "secret"  # noqa: S105
 
 
@@ -123,10 +126,8 @@ async def test_a_killed_redis_is_unreadable_at_once_and_read_again_when_it_is_ba
             await ears.until_read(0)
             stage.client.rpush(QUEUE, b"1", b"2")
             await ears.until_read(2)
-            killed = time.monotonic()
             stage.server.kill()
             await ears.until_trouble("Unreachable")
-            assert time.monotonic() - killed < 1
 
             await asyncio.to_thread(stage.server.start)
             await ears.until_read(2)
@@ -155,7 +156,8 @@ async def test_a_redis_that_is_loading_is_waited_for_without_a_storm(ears: Ears)
                 pipeline.set(f"key-{number}", "x")
             pipeline.rpush(QUEUE, b"job")
             pipeline.execute()
-        stage.client.config_set("key-load-delay", 200)  # microseconds: one second for all
+        # Microseconds: six seconds for all, and no answer for a tenth of one.
+        stage.client.config_set("key-load-delay", 1200)
         stage.client.config_resetstat()
         reloading = asyncio.create_task(
             asyncio.to_thread(stage.client.execute_command, "DEBUG", "RELOAD")
@@ -173,7 +175,7 @@ async def test_a_redis_that_is_loading_is_waited_for_without_a_storm(ears: Ears)
 
 async def test_a_frozen_redis_is_unreadable_and_read_again_when_it_thaws(ears: Ears) -> None:
     with redis_stage() as stage:
-        async with reading(ears, stage.server.url):
+        async with reading(ears, stage.server.url, timing=HASTY):
             await ears.until_read(0)
             with stage.frozen():
                 await ears.until_trouble("Unreachable")
@@ -185,7 +187,7 @@ async def test_a_connection_that_swallows_everything_is_found_out(
     stage: RedisStage, proxy: FaultProxy, ears: Ears
 ) -> None:
     """A half-open connection: nothing ends it, and an idle queue expects no word."""
-    async with reading(ears, proxy.redis_url):
+    async with reading(ears, proxy.redis_url, timing=HASTY):
         await ears.until_read(0)
         proxy.stall()
         stage.client.rpush(QUEUE, b"job")
@@ -223,8 +225,7 @@ async def test_the_end_of_a_reader_during_a_stall_leaves_no_connection(
     proxy: FaultProxy, ears: Ears
 ) -> None:
     proxy.stall()
-    patient = Timing(tick=0.05, safety_poll=600, timeout=60)
-    async with reading(ears, proxy.redis_url, timing=patient):
+    async with reading(ears, proxy.redis_url):
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not proxy.open:
             assert time.monotonic() < deadline
@@ -272,9 +273,7 @@ async def test_without_tracking_ticks_find_every_change(stage: RedisStage, ears:
     async with reading(ears, stage.server.url):
         for count in range(1, 6):
             stage.client.rpush(QUEUE, b"job")
-            pushed = time.monotonic()
             await ears.until_read(count)
-            assert time.monotonic() - pushed < 1
     assert ears.told == []
 
 
@@ -364,7 +363,7 @@ async def test_an_authority_that_is_no_certificate_is_a_trouble_and_no_end(
 
 
 async def test_tls_where_none_is_spoken_is_a_trouble(stage: RedisStage, ears: Ears) -> None:
-    async with reading(ears, stage.server.url.replace("redis://", "rediss://")):
+    async with reading(ears, stage.server.url.replace("redis://", "rediss://"), timing=HASTY):
         await ears.until_trouble("Unreachable")
 
 
@@ -413,19 +412,19 @@ def _sockets() -> set[str]:
 async def test_a_thousand_idle_queues_cost_nothing_but_pings(
     stage: RedisStage, ears: Ears
 ) -> None:
-    timing = Timing(tick=0.05, safety_poll=600, timeout=2.0)
+    timing = Timing(tick=0.05, safety_poll=600, timeout=10)
     async with reading(ears, stage.server.url, timing=timing) as reader:
         for number in range(999):
             reader.add(f"queue-{number}")
         await ears.until(lambda ears: list(ears.latest.values()).count(Backlog(0)) == 1_000)
         await ears.until(lambda _: len(stage.connections()) == 1)
-        before = _calls(stage)
-        await asyncio.sleep(5)  # nothing to wait for: that nothing happens is what is shown
-        after = _calls(stage)
+        before, began = _calls(stage), time.monotonic()
+        await ears.until(lambda _: _calls(stage).get("ping", 0) > before.get("ping", 0))
+        seconds, after = time.monotonic() - began, _calls(stage)
 
     grown = {name: after[name] - before.get(name, 0) for name in after}
     assert {name for name, count in grown.items() if count} <= {"ping", "info"}
-    assert 1 <= grown["ping"] <= 5
+    assert grown["ping"] <= 1 + seconds / timing.timeout
 
 
 def _calls(stage: RedisStage) -> dict[str, int]:
@@ -436,8 +435,7 @@ def _calls(stage: RedisStage) -> dict[str, int]:
 async def test_of_a_thousand_queues_only_the_one_that_changed_is_read(
     stage: RedisStage, ears: Ears
 ) -> None:
-    timing = Timing(tick=0.05, safety_poll=600, timeout=10.0)
-    async with reading(ears, stage.server.url, timing=timing) as reader:
+    async with reading(ears, stage.server.url) as reader:
         for number in range(999):
             reader.add(f"queue-{number}")
         await ears.until(lambda ears: list(ears.latest.values()).count(Backlog(0)) == 1_000)

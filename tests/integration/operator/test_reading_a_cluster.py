@@ -17,7 +17,7 @@ from workerpool_operator.queues import QueueReader, Timing
 from workerpool_operator.resource import Endpoint
 
 QUEUE = "queue:images"
-TIMING = Timing(tick=0.05, safety_poll=1, timeout=5, survey=0.1)
+TIMING = Timing(tick=0.05, safety_poll=1, timeout=30, survey=0.1)
 DEADLINE_SECONDS = 60.0
 
 
