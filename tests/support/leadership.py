@@ -2,20 +2,27 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from support.api_server import ApiServer
 from support.operator_process import LEASE, NAMESPACE, OperatorProcess
+from support.waiting import eventually
 
 _LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{LEASE}"
 
 
 def replica(
-    api: ApiServer, name: str, *, lease_seconds: int, server: str | None = None
+    api: ApiServer,
+    name: str,
+    *,
+    lease_seconds: int,
+    server: str | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> OperatorProcess:
     """Return an operator of that name, not yet started."""
     settings = {
+        **(settings or {}),
         "POD_NAME": name,
         "WORKERPOOL_LEADER_LEASE_SECONDS": str(lease_seconds),
     }
@@ -27,11 +34,10 @@ def pair(
     api: ApiServer, *, lease_seconds: int
 ) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
     """Run two operators, "a" and "b"; the first leads."""
-    with (
-        replica(api, "a", lease_seconds=lease_seconds) as first,
-        replica(api, "b", lease_seconds=lease_seconds) as second,
-    ):
-        yield first, second
+    with replica(api, "a", lease_seconds=lease_seconds) as first:
+        eventually(lambda: leads(first), "a leader")
+        with replica(api, "b", lease_seconds=lease_seconds) as second:
+            yield first, second
 
 
 def holder(api: ApiServer) -> str:

@@ -22,9 +22,11 @@ from typing import Any
 
 from support.api_server import ROOT, ApiServer
 from support.context import Context
+from support.waiting import eventually
 
-START_DEADLINE_SECONDS = 30.0
+START_DEADLINE_SECONDS = 60.0
 STOP_DEADLINE_SECONDS = 60.0
+ANSWER_SECONDS = 30.0
 NAMESPACE = "workerpool-system"
 ACCOUNT = "workerpool-operator"
 LEASE = "workerpool-operator"
@@ -32,11 +34,19 @@ QUICK = {
     "WORKERPOOL_TICK_SECONDS": "0.05",
     "WORKERPOOL_SAFETY_POLL_SECONDS": "1",
     "WORKERPOOL_SURVEY_SECONDS": "0.5",
-    "WORKERPOOL_REQUEST_TIMEOUT_SECONDS": "1",
+    # A machine that stands still for some seconds is no server that is silent: no news, no
+    # second attempt, no other leader.
+    "WORKERPOOL_REQUEST_TIMEOUT_SECONDS": "15",
+    "WORKERPOOL_LEADER_LEASE_SECONDS": "60",
     # There are no nodes here, unless a test makes some.
     "WORKERPOOL_CAPACITY": "false",
 }
 """So that tests wait for little more, and see little more, than what they are about."""
+HASTY = {
+    "WORKERPOOL_REQUEST_TIMEOUT_SECONDS": "1",
+    "WORKERPOOL_LEADER_LEASE_SECONDS": "10",
+}
+"""For tests of servers that are silent."""
 
 
 def install(api: ApiServer) -> None:
@@ -61,6 +71,17 @@ def operator_kubeconfig(api: ApiServer, path: Path, *, server: str | None = None
     }
     path.write_text(json.dumps(config))
     return path
+
+
+def await_right(api: ApiServer, *, granted: bool, **what: str) -> None:
+    """Wait until the API server acts on a change of what the operator may do."""
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    user = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+    review = {"spec": {"user": user, "resourceAttributes": what}}
+    eventually(
+        lambda: api.request("POST", path, review).body["status"]["allowed"] is granted,
+        f"{what} to be {'granted' if granted else 'refused'}",
+    )
 
 
 class OperatorProcess(Context):
@@ -107,7 +128,9 @@ class OperatorProcess(Context):
     def entries(self, **fields: object) -> list[dict[str, Any]]:
         """Return the log's entries that have all these fields."""
         entries: list[dict[str, Any]] = [
-            json.loads(line) for line in self.log.splitlines() if line.startswith("{")
+            json.loads(line)
+            for line in self.log.splitlines(keepends=True)
+            if line.startswith("{") and line.endswith("\n")  # whole: one may be half written yet
         ]
         return [e for e in entries if all(e.get(name) == v for name, v in fields.items())]
 
@@ -174,8 +197,8 @@ class OperatorProcess(Context):
     def health(self, path: str) -> int:
         """Return the status of one of its health addresses; 0 if it does not answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=2) as a:
-                return int(a.status)
+            with self._get(path) as answer:
+                return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
         except OSError:
@@ -183,10 +206,15 @@ class OperatorProcess(Context):
 
     def metrics(self) -> dict[str, float]:
         """Return its metrics, by name and labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+        with self._get("metrics") as answer:
             lines = answer.read().decode().splitlines()
         pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in pairs}
+
+    def _get(self, path: str) -> Any:  # noqa: ANN401  urllib's
+        return urllib.request.urlopen(
+            f"http://127.0.0.1:{self.port}/{path}", timeout=ANSWER_SECONDS
+        )
 
     def stop(self) -> tuple[int, float]:
         """Ask it to end; return its exit status and the seconds it took."""

@@ -82,14 +82,44 @@ class Shop:
         wanted = (status, reason)
         eventually(
             lambda: self.condition(kind, name) == wanted or None,
-            f"{kind} {wanted} of {name}, which is {self.status(name)}",
+            lambda: f"{kind} {wanted} of {name}, which is {self.status(name)}",
         )
+
+    def words(self, kind: str, name: str = "images") -> str:
+        """Return a condition's message."""
+        conditions = {c["type"]: c for c in self.status(name).get("conditions", ())}
+        return str(conditions.get(kind, {}).get("message", ""))
+
+    def await_words(self, kind: str, words: str, name: str = "images") -> None:
+        """Wait until a condition's message contains these words."""
+        eventually(
+            lambda: words in self.words(kind, name),
+            lambda: f"{words!r} of {name}, which says {self.words(kind, name)!r}",
+        )
+
+    def await_reason(self, reason: str, name: str = "images") -> None:
+        """Wait for the reason of what was decided."""
+        eventually(
+            lambda: self.status(name).get("reason") == reason,
+            lambda: f"the reason {reason} of {self.status(name)}",
+        )
+
+    def await_rest(self, name: str = "images") -> None:
+        """Wait until an idle pool has said all that there is to say."""
+        self.await_made(name)
+        self.await_condition("Ready", "True", "Ready", name)
+        self.await_reason("Idle", name)
 
     def events(self, reason: str = "") -> list[Document]:
         """Return what was told of the pools, oldest first."""
         path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
         events = sorted(self._request("GET", path)["items"], key=lambda e: str(e["eventTime"]))
         return [e for e in events if reason in ("", e["reason"])]
+
+    def event(self, reason: str) -> Document:
+        """Return the only event of a reason: it is written beside the status, maybe after it."""
+        (event,) = eventually(lambda: self.events(reason), f"an Event {reason}")
+        return event
 
     # --- Deployments
 
@@ -117,11 +147,19 @@ class Shop:
         found = self.deployment(name)
         return None if found is None else int(found["spec"]["replicas"])
 
-    def await_replicas(self, count: int, name: str = "images", *, seconds: float = 15) -> None:
+    def await_replicas(self, count: int, name: str = "images", *, seconds: float = 60) -> None:
         """Wait until a pool's Deployment asks for `count`."""
         eventually(
             lambda: self.replicas(name) == count, f"{count} replicas of {name}", seconds=seconds
         )
+
+    def await_made(self, name: str = "images") -> None:
+        """Wait until a pool's Deployment is made to its last step."""
+        eventually(lambda: self._made(name), f"the digest of the Deployment of {name}")
+
+    def _made(self, name: str) -> bool:
+        found = self.deployment(name) or {"metadata": {}}
+        return "workerpool.dev/manifest-digest" in found["metadata"].get("annotations", {})
 
     def change_deployment(self, change: Document, name: str = "images") -> Document:
         """Edit a Deployment by hand."""
@@ -154,9 +192,8 @@ class Shop:
         recorder.start()
         try:
             yield recorder
-            if recorder.is_alive():  # a watch ends with its server
-                found = self._request("GET", path)["items"]
-                recorder.catch_up(max((_version(item) for item in found), default=0))
+            found = self._request("GET", path)["items"]
+            recorder.catch_up(max((_version(item) for item in found), default=0))
         finally:
             recorder.stop()
 
@@ -188,7 +225,7 @@ class Shop:
         assert answer.code < 300, f"{method} {path}: {answer.code} {answer.message}"
         return answer.body
 
-    def clear(self) -> None:
+    def close(self) -> None:
         """Delete everything in it, so that nobody looks after it any longer."""
         for path in (_POOLS, _DEPLOYMENTS):
             self.api.request("DELETE", path.format(self.namespace))
@@ -200,6 +237,7 @@ class Writes(threading.Thread):
     def __init__(self, api: ApiServer, path: str, version: int) -> None:
         super().__init__(daemon=True)
         self._connection = api.connection()
+        self._connection.timeout = None  # there may be nothing to tell for long
         self._path = f"{path}?watch=1&resourceVersion={version}"
         self._latest = version
         self._seen: list[tuple[str, Write]] = []
@@ -218,9 +256,7 @@ class Writes(threading.Thread):
 
     def catch_up(self, version: int) -> None:
         """Wait for word of all writes up to a version: it comes after they can be read."""
-        eventually(
-            lambda: self._latest >= version or not self.is_alive(), f"word of the write {version}"
-        )
+        eventually(lambda: self._latest >= version, f"word of the write {version}")
 
     def stop(self) -> None:
         """Stop watching."""

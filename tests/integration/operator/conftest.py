@@ -8,6 +8,7 @@ from support.api_server import ApiServer
 from support.operator_process import OperatorProcess, install
 from support.redis_stage import RedisStage, redis_stage
 from support.shop import Shop
+from support.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +47,9 @@ def shop(api: ApiServer, operator: OperatorProcess, stage: RedisStage) -> Iterat
     del operator
     shop = Shop(api, stage.server.url)
     yield shop
-    shop.clear()
+    shop.close()
+    # What it was about to write comes before; the next test has Redis to itself.
+    eventually(lambda: not stage.connections(), "the end of the operator's interest")
 
 
 @pytest.fixture(scope="session")
@@ -62,4 +65,4 @@ def own_shop(own_api: ApiServer, stage: RedisStage) -> Iterator[Shop]:
     """Return a namespace that no operator looks after yet."""
     shop = Shop(own_api, stage.server.url)
     yield shop
-    shop.clear()
+    shop.close()

@@ -12,6 +12,7 @@ import pytest
 from support.connection_contract import Heard
 from support.operator_process import OperatorProcess
 from support.pictures import jpeg
+from support.queue_state import QueueState
 from support.redis_stage import RedisStage
 from support.shop import Shop
 from support.supervisor import COMMAND, Supervisor
@@ -38,7 +39,7 @@ def start(stage: RedisStage, tmp_path: Path) -> Iterator[Start]:
                 command=command,
                 queue=queue,
                 cpu_policy="Exclusive",
-                lease_seconds="1",
+                lease_seconds="9",
                 **variables,
             )
             stack.enter_context(supervisor)
@@ -51,7 +52,9 @@ def start(stage: RedisStage, tmp_path: Path) -> Iterator[Start]:
 async def test_a_real_worker_is_surveyed(stage: RedisStage, start: Start) -> None:
     start(QUEUE, namespace="shop", pool="images", pod="images-worker-a", node="node-1")
     # A worker is known before its child sits on a core, and tells of that with its next beat.
-    eventually(lambda: stage.client.hget(record_of(stage), "affinity"), "word of a core")
+    queue = QueueState(stage.client)
+    (worker,) = eventually(lambda: queue.members("workers"), "a worker")
+    eventually(lambda: queue.record(worker).get("affinity"), "word of a core")
     survey = await survey_of(stage)
     (report,) = survey.reports
     assert (survey.workers, report.pod, report.node) == (1, "images-worker-a", "node-1")
@@ -83,13 +86,6 @@ async def test_all_workers_are_asked_however_many_pieces_it_takes(
     assert all(report.cpus == {int(report.worker[1:])} for report in survey.reports)
 
 
-def record_of(stage: RedisStage) -> str:
-    """Return the key of the only worker's record."""
-    (worker,) = stage.client.zrange("{queue:images}:workers", 0, -1)
-    assert isinstance(worker, bytes)
-    return f"{{queue:images}}:worker:{worker.decode()}"
-
-
 async def survey_of(stage: RedisStage) -> Survey:
     connection = stage.connection()
     await connection.open(Heard())
@@ -118,16 +114,20 @@ def test_a_pool_says_whether_its_workers_have_a_core_each(
     start(shop.queue(), **home, pod="images-worker-a")
     shop.await_condition("CPUPinned", "True", "Pinned")
     eventually(lambda: shop.status().get("externalWorkers") == 0, "no worker from outside")
-    labels = f'namespace="{shop.namespace}",pool="images"'
-    assert operator.metrics()[f"workerpool_pinned_workers{{{labels}}}"] == 1
-    assert operator.metrics()[f"workerpool_shared_cores{{{labels}}}"] == 0
+
+    def await_figure(name: str, value: float) -> None:
+        key = f'workerpool_{name}{{namespace="{shop.namespace}",pool="images"}}'
+        eventually(lambda: operator.metrics().get(key) == value, f"{name} {value}")
+
+    await_figure("pinned_workers", 1)
+    await_figure("shared_cores", 0)
 
     start(shop.queue(), **home, pod="images-worker-b")
     shop.await_condition("CPUPinned", "False", "CoreShared")
     shop.await_condition("Isolated", "False", "CoreShared")
-    (pinned,) = [c for c in shop.status()["conditions"] if c["type"] == "CPUPinned"]
-    assert f"CPU {CPU} of node-1 has 2 (images-worker-a, images-worker-b)" in pinned["message"]
-    assert operator.metrics()[f"workerpool_shared_cores{{{labels}}}"] == 1
+    words = f"CPU {CPU} of node-1 has 2 (images-worker-a, images-worker-b)"
+    shop.await_words("CPUPinned", words)
+    await_figure("shared_cores", 1)
 
 
 def test_a_core_that_two_pools_share_is_told_by_both(shop: Shop, start: Start) -> None:
@@ -139,8 +139,7 @@ def test_a_core_that_two_pools_share_is_told_by_both(shop: Shop, start: Start) -
         start(shop.queue(pool), **home, pod=f"{pool}-worker-a")
     for pool in pools:
         shop.await_condition("CPUPinned", "False", "CoreShared", pool)
-        (pinned,) = [c for c in shop.status(pool)["conditions"] if c["type"] == "CPUPinned"]
-        assert "node-1 has 2 (films-worker-a, images-worker-a)" in pinned["message"]
+        shop.await_words("CPUPinned", "node-1 has 2 (films-worker-a, images-worker-a)", pool)
     shop.remove("films")
     shop.await_condition("CPUPinned", "True", "Pinned")
 
@@ -162,8 +161,7 @@ def test_a_neighbour_on_a_workers_core_is_told(
     with neighbours(2):
         stage.client.rpush(shop.queue(), *['{"filename": "a.jpg"}'] * 5000)
         shop.await_condition("Isolated", "False", "Crowded")
-        (isolated,) = [c for c in shop.status()["conditions"] if c["type"] == "Isolated"]
-        assert "images-worker-a on node-1" in isolated["message"]
+        shop.await_words("Isolated", "images-worker-a on node-1")
         stage.client.delete(shop.queue())
 
 

@@ -82,7 +82,7 @@ def test_a_target_that_does_not_exist_is_told_and_found_when_it_comes(
     status = shop.status()
     assert (status["reason"], "replicas" in status) == ("TargetMissing", False)
     assert "create it, or name another one in spec.targetRef.name" in status["message"]
-    assert len(shop.events("TargetMissing")) == 1
+    shop.event("TargetMissing")
 
     legacy(shop)
     await_size(shop, 20)
@@ -96,7 +96,7 @@ def test_a_target_that_an_autoscaler_scales_is_left_to_it(shop: Shop, stage: Red
     with shop.writes() as writes:
         shop.add(targetRef=REF)
         shop.await_condition("Ready", "False", "TargetConflict")
-        (event,) = shop.events("TargetConflict")
+        event = shop.event("TargetConflict")
         assert "HorizontalPodAutoscaler cpu" in event["note"]
         assert "delete one of them" in event["note"]
         assert writes.of("legacy") == []
