@@ -89,9 +89,8 @@ def tool(server: RedisServer) -> Iterator[Tool]:
 
 
 @pytest.fixture
-def client(server: RedisServer) -> Iterator["redis.Redis"]:
-    with redis.Redis(port=server.port) as made:
-        yield made
+def client(server: RedisServer) -> "redis.Redis":
+    return server.client()
 
 
 @pytest.fixture

@@ -139,12 +139,11 @@ def test_a_wait_survives_a_restart_of_redis() -> None:
     with RedisServer(config) as server, ExitStack() as started:
         tool = Tool(server, "queue:restart", started=started)
         process = tool.start("push", "--names", "a.jpg", "--wait")
-        with redis.Redis(port=server.port) as client:
-            eventually(lambda: client.llen(tool.name), "the job is pushed")
+        client = server.client()
+        eventually(lambda: client.llen(tool.name), "the job is pushed")
         server.restart()
         assert process.poll() is None
-        with redis.Redis(port=server.port) as client:
-            assert client.lpop(tool.name) == b'{"filename": "a.jpg"}'
+        assert client.lpop(tool.name) == b'{"filename": "a.jpg"}'
         out, said = process.communicate(timeout=60)
     assert (process.returncode, out.splitlines()[-1]) == (0, "1 job done, 0 dead"), said
 
@@ -198,5 +197,5 @@ def test_a_full_redis_refuses_and_nothing_is_in_doubt() -> None:
         done = small.run("push", "-", stdin=f"{job}\n" * 10_000)
         assert done.returncode == 1
         assert "is full and takes no more" in done.stderr
-        with redis.Redis(port=server.port) as client:
-            assert f"{client.llen('queue:full'):,} jobs pushed before it stopped\n" in done.stderr
+        arrived = server.client().llen("queue:full")
+        assert f"{arrived:,} jobs pushed before it stopped\n" in done.stderr
