@@ -26,7 +26,7 @@ def test_a_push_is_answered_by_one_single_write_to_the_right_count(
     with shop.writes() as writes:
         stage.client.rpush(shop.queue(), *JOBS)
         shop.await_replicas(20)
-        eventually(lambda: shop.status().get("waiting") == 200, "the status")
+        eventually(lambda: shop.status().get("replicas") == 20, "the status")
 
     assert [write.replicas for write in writes.of()] == [20]
     status = shop.status()
