@@ -20,13 +20,16 @@ from redis.cluster import ClusterNode
 from redis.crc import key_slot
 
 from support.context import Context
-from support.redis_server import RedisServer, free_port
+from support.redis_server import CLIENT_SECONDS, RedisServer, free_port
 from support.waiting import eventually
 
 SLOTS = 16_384
 MASTERS = 3
 KEYS_AT_ONCE = 100
-MIGRATE_MILLISECONDS = 5_000
+MIGRATE_MILLISECONDS = 60_000
+NODE_MILLISECONDS = 60_000
+"""Until nodes take another for lost: a test takes none away for so long, and one that was merely
+held up with the whole machine is none."""
 
 
 class RedisCluster(Context):
@@ -52,7 +55,7 @@ class RedisCluster(Context):
             ClusterNode("127.0.0.1", node.port)  # type: ignore[no-untyped-call]
             for node in self.nodes
         ]
-        client = redis.RedisCluster(startup_nodes=nodes)
+        client = redis.RedisCluster(startup_nodes=nodes, socket_timeout=CLIENT_SECONDS)
         self._stack.callback(client.close)
         return client
 
@@ -106,7 +109,7 @@ class RedisCluster(Context):
             "cluster-enabled": "yes",
             # By default it is the port + 10000, which may be none.
             "cluster-port": str(free_port()),
-            "cluster-node-timeout": "5000",
+            "cluster-node-timeout": str(NODE_MILLISECONDS),
             "cluster-announce-ip": "127.0.0.1",
             **self._config,
         }
@@ -122,6 +125,10 @@ class RedisCluster(Context):
             self._owners |= dict.fromkeys(range(start, end + 1), node)
             if node is not first:
                 self._ask(node, "CLUSTER", "MEET", "127.0.0.1", first.port, bus)
+        self.await_whole()
+
+    def await_whole(self) -> None:
+        """Wait until all nodes serve: one that was started serves nobody for two seconds."""
         for node in self.nodes:
             eventually(partial(self._is_whole, node), f"a whole cluster, seen from {node.port}")
 
@@ -130,7 +137,7 @@ class RedisCluster(Context):
         return {"cluster_state:ok", f"cluster_size:{MASTERS}"} <= set(words)
 
     def _ask(self, node: RedisServer, *words: Any) -> Any:  # noqa: ANN401  any command's
-        with redis.Redis(port=node.port, socket_timeout=30, protocol=2) as asked:
+        with redis.Redis(port=node.port, socket_timeout=CLIENT_SECONDS, protocol=2) as asked:
             # Bare: redis-py would make objects of some answers.
             asked.response_callbacks.clear()
             return asked.execute_command(*words)

@@ -24,6 +24,9 @@ from support.context import Context
 START_DEADLINE_SECONDS = 60.0
 STOP_DEADLINE_SECONDS = 60.0
 PORT_ATTEMPTS = 5
+CLIENT_SECONDS = 60.0
+"""For an answer. redis-py's own 5 s are soon over on a machine that stands still, and it asks
+again: what was pushed would be pushed twice."""
 
 
 class RedisServerError(RuntimeError):
@@ -83,7 +86,7 @@ class RedisServer(Context):
 
     def client(self) -> redis.Redis:
         """Return a client that survives restarts; it is closed with the server."""
-        client = redis.Redis.from_url(self.url)
+        client = redis.Redis.from_url(self.url, socket_timeout=CLIENT_SECONDS)
         self._clients.append(client)
         return client
 
@@ -174,9 +177,14 @@ class RedisServer(Context):
             time.sleep(0.01)
 
     def _answers(self) -> bool:
-        """Say whether commands are served: LOADING counts as no, NOAUTH as yes."""
+        """Say whether commands are served: LOADING counts as no, NOAUTH as yes.
+
+        At its socket, which it opens after its port: there somebody else's server might answer.
+        """
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1.0)
+                connection.connect(str(self.folder / "redis.sock"))
                 connection.sendall(b"PING\r\n")
                 answer = connection.recv(64)
         except OSError:

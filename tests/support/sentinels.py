@@ -22,6 +22,9 @@ from support.waiting import eventually
 NAME = "mymaster"
 SENTINELS = 3
 QUORUM = 2
+DOWN_MILLISECONDS = 5_000
+"""Until a silent master counts as down. Sentinels that stood still for more than 2 s know it, and
+wait; after less than that, the master must not look dead to them."""
 FAILOVER_SECONDS = 120.0
 
 
@@ -101,7 +104,7 @@ class SentinelGroup(Context):
         configuration.write_text(
             f"{tls}port {place.port}\nbind 127.0.0.1\ndir {place.folder}\n"
             f"sentinel monitor {NAME} 127.0.0.1 {self.master.known_port} {QUORUM}\n"
-            f"sentinel down-after-milliseconds {NAME} 1000\n"
+            f"sentinel down-after-milliseconds {NAME} {DOWN_MILLISECONDS}\n"
             f"sentinel failover-timeout {NAME} 5000\n"
         )
         process = subprocess.Popen(

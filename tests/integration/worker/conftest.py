@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from support.queue_state import QueueState
-from support.redis_server import RedisServer
+from support.redis_server import CLIENT_SECONDS, RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url) as connection:
+    with redis.Redis.from_url(server.url, socket_timeout=CLIENT_SECONDS) as connection:
         connection.flushall()
         connection.script_flush()
         yield connection
