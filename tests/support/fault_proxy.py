@@ -97,15 +97,20 @@ class FaultProxy:
         except OSError:
             writer.transport.abort()
             return
+        if self._refuses:  # since we have asked
+            for opened in (writer, far_writer):
+                opened.transport.abort()
+            return
         self.accepted += 1
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             self._writers.add(sink)
-            pipe = asyncio.create_task(self._pump(source, sink))
+            pipe = asyncio.create_task(self._pump(source, sink, self._flows))
             self._pipes.add(pipe)
             pipe.add_done_callback(self._pipes.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        flows = self._flows
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flows: asyncio.Event
+    ) -> None:
         try:
             while chunk := await source.read(CHUNK):
                 held = not flows.is_set()

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from support.context import Context
 
 CHUNK_BYTES = 1 << 16
+END_SECONDS = 10.0
 
 
 class LossyProxy(Context):
@@ -26,6 +27,7 @@ class LossyProxy(Context):
         self._closing = threading.Event()
         self._words: bytes | None = None
         self._forwarding: list[threading.Event] = []
+        self._threads: list[threading.Thread] = []
         self.swallowed = threading.Event()
         self.lost = threading.Event()
 
@@ -45,17 +47,27 @@ class LossyProxy(Context):
             sound.clear()
 
     def _begin(self) -> None:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(threading.Thread(target=self._accept, daemon=True))
 
     def _end(self) -> None:
+        """Close all connections: one that waits for a job would get the next test's."""
         self._closing.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # which wakes who accepts
         self._listener.close()
+        while self._threads:
+            self._threads.pop(0).join(END_SECONDS)
+
+    def _start(self, thread: threading.Thread) -> None:
+        self._threads.append(thread)
+        thread.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+                forward = threading.Thread(target=self._forward, args=(client,), daemon=True)
+                self._start(forward)
 
     def _forward(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._server) as server:
