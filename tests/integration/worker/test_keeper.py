@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +12,14 @@ from random import Random
 import pytest
 
 from image_worker import keeper, wire
+from image_worker.backoff import Backoff
 from image_worker.keeper import Died, Keeper, TimedOut, describe
 from image_worker.wear import LOOK_EVERY_JOBS, NEVER, Reason, Wear
 from support.waiting import eventually
 
 SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+READY_SECONDS = 60.0
 HEAD = """
 import os, signal, socket, sys, time
 from image_worker import wire
@@ -33,14 +35,14 @@ Start = Callable[..., Keeper]
 class Events:
     def __init__(self) -> None:
         self.starts: list[int] = []
-        self.deaths: list[tuple[float, str]] = []
+        self.deaths: list[str] = []
         self.recycled: list[tuple[int, Reason]] = []
 
     def started(self, ready: wire.Ready) -> None:
         self.starts.append(ready.pid)
 
     def died(self, how: str) -> None:
-        self.deaths.append((time.monotonic(), how))
+        self.deaths.append(how)
 
     def worn(self, pid: int, reason: Reason) -> None:
         self.recycled.append((pid, reason))
@@ -79,9 +81,9 @@ def start(tmp_path: Path, events: Events) -> Iterator[Start]:
 
 def test_jobs_go_down_and_outcomes_come_up(start: Start) -> None:
     child = start(WORKS)
-    assert child.wait_ready(10)
+    assert child.wait_ready(READY_SECONDS)
     for _ in range(3):
-        assert child.run(b"job", SECOND * 5) == wire.Done("a", 1, 2, 3, 4)
+        assert child.run(b"job", MINUTE) == wire.Done("a", 1, 2, 3, 4)
 
 
 def test_a_child_has_its_seat_when_it_says_so_and_not_before(start: Start, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_a_child_has_its_seat_when_it_says_so_and_not_before(start: Start, tmp_p
     eventually(lambda: child.pid, "the child's process")
     assert child.seated is None
     gate.touch()
-    assert child.wait_ready(10)
+    assert child.wait_ready(READY_SECONDS)
     assert child.seated == child.pid
 
 
@@ -110,12 +112,12 @@ def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path, events: E
     )
     child.start()
     eventually(lambda: len(events.deaths) > keeper.PROMPT_RESTARTS, "several tries")
-    assert "could not be started" in events.deaths[0][1]
+    assert "could not be started" in events.deaths[0]
     unfinished = tmp_path / "unfinished"
     unfinished.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     unfinished.chmod(0o755)
     unfinished.rename(program)
-    assert child.wait_ready(30)
+    assert child.wait_ready(READY_SECONDS)
     child.stop(1)
 
 
@@ -124,35 +126,35 @@ def test_a_child_that_is_not_ready_in_time_is_replaced_and_that_is_told(
 ) -> None:
     slow = tmp_path / "slow"
     slow.touch()
-    # For a child that works it has to be enough: it must start.
     monkeypatch.setattr(keeper, "START_WITHIN", SECOND * 5)
     child = start(
         f"if os.path.exists({str(slow)!r}):\n"
         f"    os.remove({str(slow)!r})\n"
         f"    time.sleep(3600)\n" + WORKS
     )
-    assert child.wait_ready(30)
-    assert [how for _, how in events.deaths] == ["was not ready within 5 s, and was killed"]
+    assert child.wait_ready(READY_SECONDS)
+    # More than one, if the machine holds up those that would be ready in time.
+    assert set(events.deaths) == {"was not ready within 5 s, and was killed"}
 
 
 def test_a_child_that_dies_at_work_is_told_from_one_that_ended(start: Start) -> None:
     child = start(READY + "frames.receive()\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-    assert child.wait_ready(10)
-    assert child.run(b"job", SECOND * 5) == Died("was killed by SIGSEGV")
-    assert child.wait_ready(10)
+    assert child.wait_ready(READY_SECONDS)
+    assert child.run(b"job", MINUTE) == Died("was killed by SIGSEGV")
+    assert child.wait_ready(READY_SECONDS)
 
 
 def test_a_child_that_takes_too_long_is_killed(start: Start, events: Events) -> None:
     child = start(READY + "time.sleep(3600)\n")
-    assert child.wait_ready(10)
+    assert child.wait_ready(READY_SECONDS)
     assert child.run(b"job", SECOND / 10) == TimedOut()
     eventually(lambda: len(events.starts) >= 2, "the next child")
-    assert events.deaths[0][1] == "was killed by SIGKILL"
+    assert events.deaths[0] == "was killed by SIGKILL"
 
 
 def test_a_child_that_reads_nothing_cannot_hold_its_supervisor(start: Start) -> None:
     child = start(READY + "time.sleep(3600)\n")
-    assert child.wait_ready(10)
+    assert child.wait_ready(READY_SECONDS)
     assert child.run(b"x" * wire.MAX_FRAME_BYTES, SECOND / 10) == TimedOut()
 
 
@@ -161,55 +163,73 @@ def test_a_child_that_reads_nothing_cannot_hold_its_supervisor(start: Start) -> 
 )
 def test_nonsense_is_an_end(start: Start, answer: str) -> None:
     child = start(READY + f"frames.receive()\nframes.send({answer})\ntime.sleep(60)\n")
-    assert child.wait_ready(10)
-    result = child.run(b"job", SECOND * 5)
+    assert child.wait_ready(READY_SECONDS)
+    result = child.run(b"job", MINUTE)
     assert isinstance(result, Died)
-    assert child.wait_ready(10)
+    assert child.wait_ready(READY_SECONDS)
 
 
 def test_a_child_that_was_gone_already_did_not_start_the_job(start: Start) -> None:
     child = start(READY + "stream.shutdown(socket.SHUT_RDWR)\nstream.close()\ntime.sleep(60)\n")
-    assert child.wait_ready(10)
+    assert child.wait_ready(READY_SECONDS)
     eventually(
         lambda: isinstance(child.run(b"job", SECOND), keeper.NotStarted | Died), "its hanging up"
     )
 
 
 def test_a_child_that_cannot_start_is_started_again_ever_more_slowly(
-    start: Start, events: Events
+    start: Start, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    waits: list[tuple[int, int]] = []
+
+    class Noted(Backoff):
+        def next_seconds(self) -> float:
+            seconds = super().next_seconds()
+            waits.append((len(events.deaths), self.failures))
+            return seconds
+
+    monkeypatch.setattr(keeper, "Backoff", Noted)
     child = start("sys.exit(3)\n")
-    eventually(lambda: len(events.deaths) >= 6, "six deaths", seconds=30)
-    assert {how for _, how in events.deaths} <= {"exited with 3", "was killed by SIGKILL"}
+    eventually(lambda: len(waits) >= 3, lambda: f"three waits: {events.deaths}")
+    assert set(events.deaths) <= {"exited with 3", "was killed by SIGKILL"}
     assert not child.wait_ready(0)
     assert events.starts == []
-    times = [when for when, _ in events.deaths]
-    prompt = times[keeper.PROMPT_RESTARTS] - times[0]
-    assert prompt < 5
+    prompt = keeper.PROMPT_RESTARTS
+    assert waits[:3] == [(prompt + 1, 1), (prompt + 2, 2), (prompt + 3, 3)], "at once before"
 
 
 def test_to_stop_ends_the_child_even_if_it_does_not_listen(start: Start) -> None:
     child = start("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + "time.sleep(3600)\n")
-    assert child.wait_ready(10)
+    assert child.wait_ready(READY_SECONDS)
     pid = child.pid
     child.stop(0.2)
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_kill_from_another_thread_ends_a_running_job(start: Start) -> None:
-    child = start(READY + "time.sleep(3600)\n")
-    assert child.wait_ready(10)
-    threading.Timer(0.1, child.kill).start()
-    assert child.run(b"job", SECOND * 20) == Died("was killed by SIGKILL")
+def test_a_kill_from_another_thread_ends_a_running_job(start: Start, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    child = start(
+        READY + f"frames.receive()\nopen({str(begun)!r}, 'w').close()\ntime.sleep(3600)\n"
+    )
+    assert child.wait_ready(READY_SECONDS)
+
+    def kill_it_at_work() -> None:
+        eventually(begun.exists, "the job to run")
+        child.kill()
+
+    killer = threading.Thread(target=kill_it_at_work)
+    killer.start()
+    assert child.run(b"job", MINUTE) == Died("was killed by SIGKILL")
+    killer.join()
 
 
 def worked(child: Keeper, jobs: int) -> list[int]:
     """Have jobs done one after the other; return the processes that did them."""
     pids = []
     for _ in range(jobs):
-        assert child.wait_ready(10)
+        assert child.wait_ready(READY_SECONDS)
         pids.append(child.seated or 0)
-        assert child.run(b"job", SECOND * 5) == wire.Done("a", 1, 2, 3, 4)
+        assert child.run(b"job", MINUTE) == wire.Done("a", 1, 2, 3, 4)
     return pids
 
 
@@ -257,9 +277,9 @@ def test_a_job_that_asks_first_counts_once_and_is_not_cut_off_from_its_grant(
     )
     child = start(asks, Wear(jobs=1))
     for _ in range(2):
-        assert child.wait_ready(10)
-        assert child.run(b"job", SECOND * 5) == wire.Asks("id", None)
-        assert child.go_on(b"job", SECOND * 5) == wire.Done("a", 1, 2, 3, 4)
+        assert child.wait_ready(READY_SECONDS)
+        assert child.run(b"job", MINUTE) == wire.Asks("id", None)
+        assert child.go_on(b"job", MINUTE) == wire.Done("a", 1, 2, 3, 4)
         assert not child.ready
     assert len(events.recycled) == 2
 
@@ -271,8 +291,8 @@ def test_a_child_that_is_replaced_just_as_all_ends_has_no_successor(
     worked(child, 1)
     child.kill()
     child.stop(1)
-    assert child.pid is None
-    assert events.deaths == []
+    eventually(lambda: child.pid is None, "the last one's end")
+    assert set(events.deaths) <= {"was killed by SIGKILL"}, "the next one, if it was there already"
     assert all(not Path(f"/proc/{pid}").exists() for pid in events.starts)
 
 
