@@ -1,7 +1,7 @@
 """A decoding child with planned faults, for tests: the real one but for what a job asks.
 
-`{"filename": ..., "plan": "die" | "hang" | "fail" | "slow" | "noop" | "sleep:<seconds>" |
-"die-once:<path>" | "keep:<megabytes>"}`.
+`{"filename": ..., "plan": "die" | "hang" | "fail" | "noop" | "until:<path>" (see `gate`) |
+"sleep:<seconds>" | "die-once:<path>" | "keep:<megabytes>"}`.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from image_worker import child, cores, memory, service, settings, wire
 
-SLOW_SECONDS = 1.0
+LOOK_SECONDS = 0.01
 KEPT: list[bytes] = []
 """What leaks."""
 
@@ -38,8 +38,8 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
                 os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
             time.sleep(3600)
-        case "slow":
-            time.sleep(SLOW_SECONDS)
+        case "until":
+            _held(mark)
         case "fail":
             return wire.Failed("Planned", "as planned")
         case "noop" | "sleep" | "keep":
@@ -47,6 +47,12 @@ def process(raw: bytes, images: settings.ImageSettings) -> wire.Outcome:
         case _:
             pass
     return child.process(raw, images)
+
+
+def _held(mark: str) -> None:
+    Path(f"{mark}.begun").touch()
+    while not Path(mark).exists():
+        time.sleep(LOOK_SECONDS)
 
 
 def _idled(filename: str, plan: str, amount: str) -> wire.Done:

@@ -13,6 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from support.queue_state import LIST
 from support.waiting import eventually
 
 COMMAND = (sys.executable, "-m", "image_worker")
+ANSWER_SECONDS = END_SECONDS = 60.0
+ERRORS = "image_worker_redis_errors_total{"
 
 
 class Supervisor(Context):
@@ -69,9 +72,9 @@ class Supervisor(Context):
             return
         if process.poll() is None:
             process.kill()
-        process.wait(10)
+        process.wait(END_SECONDS)
         if self._reader is not None:
-            self._reader.join(10)
+            self._reader.join(END_SECONDS)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -86,25 +89,24 @@ class Supervisor(Context):
 
     def children(self) -> list[int]:
         """Return the process ids of the decoding children."""
-        try:
-            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-            others = [
-                (task / "children").read_text()
-                for task in Path(f"/proc/{self.pid}/task").iterdir()
-            ]
-        except FileNotFoundError:
-            return []
-        return sorted({int(word) for part in (text, *others) for word in part.split()})
+        return children_of(self.pid)
 
-    def lines(self, message: str) -> list[dict[str, Any]]:
-        """Return the log lines whose message contains these words."""
-        return [line for line in list(self.log) if message in str(line["message"])]
+    def lines(self, message: str = "", **facts: object) -> list[dict[str, Any]]:
+        """Return the log lines whose message contains these words, and that state these facts."""
+        return [
+            line
+            for line in list(self.log)
+            if message in str(line["message"]) and facts.items() <= line.items()
+        ]
 
-    def await_line(self, message: str, *, seconds: float = 60) -> dict[str, Any]:
+    def await_line(
+        self, message: str = "", *, seconds: float = 60, **facts: object
+    ) -> dict[str, Any]:
+        """Return the first such line: it may come later than what it tells of is seen in Redis."""
         return eventually(
-            lambda: self.lines(message),
+            lambda: self.lines(message, **facts),
             seconds=seconds,
-            what=lambda: f"a log line with {message!r} in {self.log}",
+            what=lambda: f"a log line with {message!r} and {facts} in {self.log}",
         )[0]
 
     def await_ready(self) -> None:
@@ -117,20 +119,40 @@ class Supervisor(Context):
         """Ask its HTTP endpoint."""
         port = self.await_line("starting")["http_port"]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            url = f"http://127.0.0.1:{port}{path}"
+            with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
 
     def metric(self, line_start: str) -> float:
-        """Return the value of the metric line that starts so; 0 if there is none."""
-        for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(line_start):
-                return float(line.rsplit(" ", 1)[1])
-        return 0.0
+        """Return the sum of the metric lines that start so."""
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in self.get("/metrics")[1].splitlines()
+            if line.startswith(line_start)
+        )
 
-    def terminate(self, *, seconds: float = 20) -> int:
+    def await_metric(self, line_start: str, value: float) -> None:
+        """Wait for a value: it may come later than what it counts is seen in Redis."""
+        eventually(
+            lambda: self.metric(line_start) == value,
+            lambda: f"{line_start} {value:g}, and not {self.metric(line_start):g}: {self.log}",
+        )
+
+    def troubles(self) -> list[str]:
+        """Return the metric lines that tell of trouble with Redis.
+
+        A time that was up is none: it is, too, when the machine stood still while a worker waited.
+        """
+        return [
+            line
+            for line in self.get("/metrics")[1].splitlines()
+            if line.startswith(ERRORS) and 'reason="Timeout"' not in line
+        ]
+
+    def terminate(self, *, seconds: float = 60) -> int:
         """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
@@ -142,3 +164,14 @@ class Supervisor(Context):
                 self.log.append(json.loads(line))
             except ValueError:
                 self.log.append({"message": f"(no JSON) {line}"})
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that this one has started and not buried."""
+    found: set[int] = set()
+    with suppress(FileNotFoundError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            # Threads come and go; those that have children stay.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found.update(map(int, (task / "children").read_text().split()))
+    return sorted(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support import planned_supervisor
+from support.gate import Gate
 from support.lossy_proxy import LossyProxy
 from support.queue_state import LIST, QueueState
 from support.redis_server import RedisServer
@@ -25,10 +26,7 @@ def lossy(url: str, folder: Path, **variables: str) -> Supervisor:
 
 
 def await_outcome(supervisor: Supervisor, outcome: str, count: int) -> None:
-    eventually(
-        lambda: supervisor.metric(f'image_worker_jobs_total{{outcome="{outcome}"}}') == count,
-        lambda: f"{count} {outcome}: {supervisor.log[-10:]}",
-    )
+    supervisor.await_metric(f'image_worker_jobs_total{{outcome="{outcome}"}}', count)
 
 
 def keys(queue: QueueState) -> set[bytes]:
@@ -45,7 +43,7 @@ def test_jobs_are_done_and_no_key_is_written(
         queue.push(job(10, notBefore=4_000_000_000), job(11, id="a"), job(12, id="a"))
         await_outcome(supervisor, "done", 13)
         assert keys(queue) == set()
-        assert supervisor.metric("image_worker_redis_up") == 1
+        supervisor.await_metric("image_worker_redis_up", 1)
         assert supervisor.terminate() == 0
     assert keys(queue) == set()
 
@@ -58,8 +56,7 @@ def test_a_job_that_was_not_done_is_gone(
         queue.push(job(1, plan), job(2))
         await_outcome(supervisor, outcome, 1)
         await_outcome(supervisor, "done", 1)
-        (line,) = [line for line in supervisor.log if line.get("outcome") == outcome]
-        assert line["settled"] == "dropped"
+        assert supervisor.await_line(outcome=outcome)["settled"] == "dropped"
     assert keys(queue) == set()
 
 
@@ -71,7 +68,7 @@ def test_a_worker_that_is_killed_takes_its_job_along(
         queue.push(job(1, "hang"), job(2))
         eventually(lambda: queue.waiting == [job(2).encode()], "the first one to be taken")
         os.kill(supervisor.pid, signal.SIGKILL)
-        supervisor.process.wait(20)
+        supervisor.process.wait(60)
     assert queue.waiting == [job(2).encode()]
     with lossy(server.url, tmp_path) as successor:
         await_outcome(successor, "done", 1)
@@ -82,12 +79,14 @@ def test_sigterm_finishes_the_running_job_and_leaves_the_rest(
     server: RedisServer, queue: QueueState, tmp_path: Path
 ) -> None:
     with lossy(server.url, tmp_path) as supervisor:
-        supervisor.await_ready()
-        queue.push(job(1, "slow"), job(2))
-        eventually(lambda: len(queue.waiting) == 1, "the first one to be taken")
-        assert supervisor.terminate() == 0
-        (line,) = [line for line in supervisor.log if "outcome" in line]
-        assert line["settled"] is None or line["outcome"] == "failed", "it ran to its end"
+        gate = Gate(tmp_path)
+        queue.push(job(1, gate.plan), job(2))
+        gate.await_begun()
+        supervisor.process.send_signal(signal.SIGTERM)
+        supervisor.await_line("draining")
+        gate.open()
+        supervisor.await_line(outcome="failed", reason="MissingFile")  # it ran to its end
+        assert supervisor.process.wait(60) == 0
     assert queue.waiting == [job(2).encode()]
 
 
@@ -100,10 +99,7 @@ def test_an_outage_is_waited_out_and_a_lost_answer_is_a_lost_job(
         queue.push(job(1))
         assert proxy.lost.wait(60)
         queue.push(job(2))
-        eventually(
-            lambda: [line for line in supervisor.log if line.get("filename") == "2.jpg"],
-            lambda: f"the second: {supervisor.log}",
-        )
+        supervisor.await_line(filename="2.jpg")
         assert supervisor.metric('image_worker_jobs_total{outcome="done"}') <= 2
         assert supervisor.terminate() == 0
     assert keys(queue) == set()
@@ -111,4 +107,4 @@ def test_an_outage_is_waited_out_and_a_lost_answer_is_a_lost_job(
 
 def test_several_queues_need_leases(server: RedisServer, tmp_path: Path) -> None:
     with lossy(server.url, tmp_path, queues=f"{LIST}=1,other=1") as supervisor:
-        assert supervisor.process.wait(20) == 2
+        assert supervisor.process.wait(60) == 2

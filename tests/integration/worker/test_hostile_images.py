@@ -46,13 +46,12 @@ def test_a_picture_too_large_for_the_memory_fails_alone(
         server.url, tmp_path, child_memory_megabytes=megabytes, job_max_attempts="1"
     ) as supervisor:
         eventually(lambda: queue.quiet and queue.stats.get("done"), "both jobs ended", seconds=60)
-        child = supervisor.children()
         reasons = {queue.envelope(dead)[0].split(" ")[4] for dead in queue.members("dead")}
         assert reasons == ({reason} if reason else set())
         assert (tmp_path / "out" / "good.jpg").exists()
         assert supervisor.metric("image_worker_child_starts_total") == 1
         assert supervisor.metric("image_worker_child_deaths_total") == 0
-        assert len(child) == 1
+        assert len(supervisor.children()) == 1
 
 
 def test_children_share_what_the_container_has(

@@ -40,7 +40,7 @@ def test_a_lost_answer_neither_loses_nor_doubles_nor_blames_a_job(
         proxy.lose_answer_to(call)
         for name in names[1:]:
             queue.push(json.dumps({"filename": name}))
-        assert proxy.lost.wait(10)
+        assert proxy.lost.wait(60)
         eventually(
             lambda: queue.quiet and queue.stats["done"] >= 5, lambda: f"5 done: {queue.stats}"
         )
@@ -65,7 +65,7 @@ def test_a_lost_answer_to_a_verdict_counts_it_once(
         queue.client.script_load(script(call).source)
         proxy.lose_answer_to(sha(call))
         queue.push(json.dumps({"filename": "a.jpg", "plan": plan}))
-        assert proxy.lost.wait(10)
+        assert proxy.lost.wait(60)
         eventually(lambda: queue.members("dead"), lambda: f"a burial: {queue.stats}")
         assert queue.stats == {counter: 3, "dead": 1}
 

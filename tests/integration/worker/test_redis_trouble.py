@@ -16,6 +16,7 @@ from image_worker.link import connect
 from image_worker.settings import RedisSettings
 from support import planned_supervisor
 from support.certificates import Certificates, make_certificates
+from support.gate import Gate
 from support.lossy_proxy import LossyProxy
 from support.pictures import jpeg
 from support.queue_state import LIST, QueueState
@@ -110,7 +111,7 @@ def test_a_master_that_became_a_replica_is_left_and_its_next_role_is_found(
         supervisor.await_ready()
         queue.client.replicaof("127.0.0.1", 1)
         try:
-            eventually(lambda: supervisor.metric("image_worker_redis_up") == 0, "no master")
+            supervisor.await_metric("image_worker_redis_up", 0)
         finally:
             queue.client.replicaof("NO", "ONE")
         queue.push(put(tmp_path, "a.jpg"))
@@ -135,10 +136,7 @@ def test_a_redis_that_loads_its_data_is_waited_for(tmp_path: Path) -> None:
             assert supervisor.get("/healthz")[0] == 200
             queue.client.config_set("key-load-delay", 0)
             # The snapshot is from before the job was done, and what Redis forgot is done again.
-            eventually(
-                lambda: supervisor.metric('image_worker_jobs_total{outcome="done"}') == 2,
-                lambda: f"the same job again: {supervisor.log}",
-            )
+            supervisor.await_metric('image_worker_jobs_total{outcome="done"}', 2)
             supervisor.await_ready()
             assert supervisor.terminate() == 0
 
@@ -175,12 +173,14 @@ def test_half_open_connections_in_the_middle_of_a_job_cost_no_second_run(
     command = planned_supervisor.COMMAND
     with Supervisor(proxy.url, tmp_path, command=command, lease_seconds="60") as supervisor:
         supervisor.await_ready()
-        slow = json.loads(put(tmp_path, "a.jpg")) | {"plan": "slow"}
-        queue.push(json.dumps(slow), put(tmp_path, "b.jpg"))
-        eventually(lambda: queue.members("inflight"), "the job to run")
+        gate = Gate(tmp_path)
+        held = json.loads(put(tmp_path, "a.jpg")) | {"plan": gate.plan}
+        queue.push(json.dumps(held), put(tmp_path, "b.jpg"))
+        gate.await_begun()
         proxy.swallow()
+        gate.open()
         eventually(partial(is_done, queue, 2), lambda: f"both: {queue.stats} {supervisor.log}")
-        assert supervisor.metric('image_worker_jobs_total{outcome="done"}') == 2, "two runs"
+        supervisor.await_metric('image_worker_jobs_total{outcome="done"}', 2)
         assert supervisor.metric("image_worker_leases_lost_total") == 0
         assert supervisor.terminate() == 0
     assert queue.jobs == 0

@@ -79,7 +79,7 @@ def test_a_finished_job_tells_what_it_made(
     with Supervisor(server.url, tmp_path, results_kept="10") as supervisor:
         eventually(lambda: queue.quiet and queue.stats.get("done"), "the job's end")
         (told,) = map(json.loads, listed(client))
-        assert supervisor.lines("the thumbnail is in place")[0]["job"] == told.pop("job")
+        assert supervisor.await_line("the thumbnail is in place")["job"] == told.pop("job")
         assert told.pop("milliseconds") >= 0
         (made,) = told.pop("renditions")
         assert told == {"filename": "a.jpg", "width": 640, "height": 480, "format": "jpeg"}
@@ -89,7 +89,7 @@ def test_a_finished_job_tells_what_it_made(
         queue.push(json.dumps({"filename": "a.jpg"}))
         eventually((tmp_path / "out" / "a.jpg").exists, "the second job's output")
         supervisor.process.send_signal(signal.SIGTERM)
-        supervisor.process.wait(30)
+        supervisor.process.wait(60)
     assert len(listed(client)) == 2
 
 

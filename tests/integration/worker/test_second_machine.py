@@ -4,6 +4,7 @@ Only what differs from machine to machine is replaced: the program's path, cores
 """
 
 import getpass
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import pytest
 
 from image_worker import settings
 from support import planned_supervisor
+from support.gate import Gate
 from support.pictures import jpeg
 from support.queue_state import QueueState
 from support.redis_server import RedisServer
@@ -108,9 +110,12 @@ def test_supervisord_runs_a_pinned_worker_on_each_core_and_sees_them_off(
 
         queue.push('{"filename": "a.jpg"}', '{"filename": "b.jpg"}')
         eventually(lambda: queue.stats.get("done") == 2, lambda: log(tmp_path))
-        queue.push('{"filename": "slow.jpg", "plan": "slow"}')
-        eventually(lambda: queue.members("inflight"), lambda: log(tmp_path))
+        gate = Gate(tmp_path)
+        queue.push(json.dumps({"filename": "slow.jpg", "plan": gate.plan}))
+        gate.await_begun()
         process.send_signal(signal.SIGTERM)
+        eventually(lambda: log(tmp_path).count("draining: ") == 2, lambda: log(tmp_path))
+        gate.open()
         assert process.wait(60) == 0, log(tmp_path)
     assert queue.stats["done"] == 3, "what ran was finished"
     assert queue.stats.get("crashed", 0) == 0
@@ -144,7 +149,7 @@ def supervisord(server: RedisServer, folder: Path) -> Iterator[subprocess.Popen[
         "WORKERPOOL_REDIS_URL": server.url,
         "WORKERPOOL_INPUT_DIR": str(folder / "in"),
         "WORKERPOOL_OUTPUT_DIR": str(folder / "out"),
-        "WORKERPOOL_LEASE_SECONDS": "3",
+        "WORKERPOOL_LEASE_SECONDS": "9",  # neither takes a job of the other over
     }
     secrets = ("WORKERPOOL_REDIS_USERNAME", "WORKERPOOL_REDIS_PASSWORD")
     variables = {name: value for name, value in variables.items() if name not in secrets}

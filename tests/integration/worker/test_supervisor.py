@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from support import planned_supervisor
+from support.gate import Gate
 from support.pictures import encoded, jpeg, picture
 from support.queue_state import QueueState
 from support.redis_server import RedisServer
@@ -28,10 +29,9 @@ def job(filename: str, plan: str = "") -> str:
     return json.dumps({"filename": filename, "plan": plan})
 
 
-def await_quiet(queue: QueueState, *, done: int, seconds: float = 30) -> None:
+def await_quiet(queue: QueueState, *, done: int) -> None:
     eventually(
         lambda: queue.quiet and queue.stats.get("done", 0) >= done,
-        seconds=seconds,
         what=lambda: f"{done} done: {queue.stats}, {queue.members('retry')}",
     )
 
@@ -63,15 +63,15 @@ def test_photos_become_thumbnails(server: RedisServer, queue: QueueState, tmp_pa
         assert queue.jobs == 0
         assert queue.stats["done"] == 4
         assert supervisor.get("/healthz") == (200, "ok\n")
-        assert supervisor.metric('image_worker_jobs_total{outcome="done"}') == 4
-        assert supervisor.metric("image_worker_job_seconds_count") == 4
-        assert supervisor.metric("image_worker_in_flight") == 0
-        line = next(line for line in supervisor.log if line.get("filename") == "a.jpg")
+        supervisor.await_metric('image_worker_jobs_total{outcome="done"}', 4)
+        supervisor.await_metric("image_worker_job_seconds_count", 4)
+        supervisor.await_metric("image_worker_in_flight", 0)
+        line = supervisor.await_line(filename="a.jpg")
         assert line["outcome"] == "done"
         assert line["job"]
         (worker,) = queue.members("workers")
-        record = queue.record(worker)
-        assert record["pid"] == str(supervisor.children()[0])
+        (child,) = supervisor.children()
+        eventually(lambda: queue.record(worker).get("pid") == str(child), "a record of the child")
         assert supervisor.terminate() == 0
     leftovers = [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".")]
     assert leftovers == []
@@ -90,13 +90,11 @@ def test_who_says_when_a_job_was_pushed_learns_how_long_jobs_wait(
     with Supervisor(server.url, tmp_path) as supervisor:
         await_quiet(queue, done=3)
         supervisor.await_ready()
-        eventually(
-            lambda: supervisor.metric("image_worker_wait_seconds_count") == 2,
-            "word of two waits: one job says nothing",
-        )
+        # One job says nothing.
+        supervisor.await_metric("image_worker_wait_seconds_count", 2)
         assert supervisor.metric('image_worker_wait_seconds_bucket{le="0.005"}') == 1
         assert supervisor.metric('image_worker_wait_seconds_bucket{le="120"}') == 1
-        assert supervisor.metric("image_worker_wait_seconds_sum") >= 200
+        eventually(lambda: supervisor.metric("image_worker_wait_seconds_sum") >= 200, "their sum")
 
 
 def test_what_is_no_job_is_buried_with_a_reason_and_the_loop_goes_on(
@@ -167,7 +165,7 @@ def test_payloads_of_many_megabytes_are_buried_and_the_supervisor_never_holds_th
         assert {line["reason"] for line in supervisor.lines(words)} == {"PayloadTooLarge"}
         assert supervisor.metric('image_worker_jobs_total{outcome="rejected"}') == 3
         assert most_resident(supervisor.pid) - before < 8 << 20
-        assert supervisor.metric("image_worker_redis_errors_total") == 0
+        assert supervisor.troubles() == []
         assert supervisor.terminate() == 0
     for name in queue.members("dead"):
         line, raw = queue.envelope(name)
@@ -179,9 +177,9 @@ def test_payloads_of_many_megabytes_are_buried_and_the_supervisor_never_holds_th
 def test_a_file_that_comes_late_is_found_by_a_retry(
     server: RedisServer, queue: QueueState, tmp_path: Path
 ) -> None:
-    with Supervisor(server.url, tmp_path):
+    with Supervisor(server.url, tmp_path, job_max_attempts="100"):
         queue.push(job("late.jpg"))
-        eventually(lambda: queue.members("retry"), what="a first failed attempt")
+        eventually(lambda: queue.stats.get("failed"), what="a first failed attempt")
         put(tmp_path, "late.jpg")
         await_quiet(queue, done=1)
     assert queue.stats["failed"] >= 1
@@ -199,20 +197,19 @@ def test_a_job_that_fails_every_time_is_buried_with_its_last_reason(
     assert queue.envelope(lease)[0].endswith("Planned as planned")
 
 
-def test_a_child_that_is_killed_in_a_job_is_back_within_a_second_and_the_job_is_done_once(
+def test_a_child_that_is_killed_in_a_job_is_replaced_and_the_job_is_done_once(
     server: RedisServer, queue: QueueState, tmp_path: Path
 ) -> None:
     put(tmp_path, "a.jpg")
     put(tmp_path, "b.jpg")
     with planned(server, tmp_path) as supervisor:
-        supervisor.await_ready()
-        queue.push(job("a.jpg", "slow"), job("b.jpg"))
-        eventually(lambda: queue.members("inflight"), what="the job to run")
-        (victim,) = eventually(supervisor.children, "the child")
+        gate = Gate(tmp_path)
+        queue.push(job("a.jpg", gate.plan), job("b.jpg"))
+        gate.await_begun()
+        (victim,) = supervisor.children()
         os.kill(victim, signal.SIGKILL)
-        killed = time.monotonic()
         eventually(lambda: supervisor.children() not in ([], [victim]), what="another child")
-        assert time.monotonic() - killed < 1.0
+        gate.open()
         await_quiet(queue, done=2)
         supervisor.await_line("a child was killed by SIGKILL; starting the next one")
     assert queue.stats == {
@@ -229,7 +226,7 @@ def test_an_idle_child_that_is_killed_is_replaced_without_a_job_to_find_out(
     put(tmp_path, "a.jpg")
     with Supervisor(server.url, tmp_path) as supervisor:
         supervisor.await_ready()
-        (victim,) = eventually(supervisor.children, "the child")
+        (victim,) = supervisor.children()
         os.kill(victim, signal.SIGKILL)
         eventually(lambda: supervisor.children() not in ([], [victim]), what="another child")
         queue.push(job("a.jpg"))
@@ -257,13 +254,11 @@ def test_children_are_replaced_between_jobs_and_no_job_notices(
         await_quiet(queue, done=32)
         recycled = f'image_worker_child_recycles_total{{reason="{reason}"}}'
         times = 10 if reason == "jobs" else 2
-        eventually(lambda: supervisor.metric(recycled) == times, "the children replaced")
-        eventually(
-            lambda: supervisor.metric("image_worker_child_starts_total") == times + 1,
-            "the next child, with no job to ask for it",
-        )
+        supervisor.await_metric(recycled, times)
+        # With no job to ask for the next one.
+        supervisor.await_metric("image_worker_child_starts_total", times + 1)
+        supervisor.await_metric('image_worker_jobs_total{outcome="done"}', 32)
         assert supervisor.metric("image_worker_child_deaths_total") == 0
-        assert supervisor.metric('image_worker_jobs_total{outcome="done"}') == 32
         assert supervisor.metric('image_worker_jobs_total{outcome="released"}') == 0
         assert supervisor.await_line("has served its time")["reason"] == reason
         assert supervisor.terminate() == 0
@@ -310,11 +305,12 @@ def test_a_job_that_takes_too_long_is_killed_and_has_failed(
     server: RedisServer, queue: QueueState, tmp_path: Path
 ) -> None:
     put(tmp_path, "a.jpg")
-    with planned(server, tmp_path, job_timeout_seconds="1", job_max_attempts="1"):
+    # More than a whole machine stands still, or it would be too long for the other one, too.
+    with planned(server, tmp_path, job_timeout_seconds="7", job_max_attempts="1"):
         queue.push(job("hangs", "hang"), job("a.jpg"))
         await_quiet(queue, done=1)
     (lease,) = queue.members("dead")
-    assert queue.envelope(lease)[0].endswith("Timeout it took longer than 1 s")
+    assert queue.envelope(lease)[0].endswith("Timeout it took longer than 7 s")
     assert queue.stats.get("crashed") is None
 
 
@@ -324,13 +320,15 @@ def test_sigterm_finishes_the_running_job_and_takes_no_other(
     put(tmp_path, "a.jpg")
     with planned(server, tmp_path) as supervisor:
         supervisor.await_ready()
-        queue.push(job("a.jpg", "slow"))
-        eventually(lambda: queue.members("inflight"), what="the job to run")
+        gate = Gate(tmp_path)
+        queue.push(job("a.jpg", gate.plan))
+        gate.await_begun()
         supervisor.process.send_signal(signal.SIGTERM)
         supervisor.await_line("draining")
         queue.push(job("b.jpg"))
         assert supervisor.get("/readyz")[0] == 503
-        assert supervisor.process.wait(20) == 0
+        gate.open()
+        assert supervisor.process.wait(60) == 0
     assert queue.stats["done"] == 1
     assert queue.waiting == [job("b.jpg").encode()]
     assert queue.members("workers") == {}
@@ -358,16 +356,20 @@ def test_a_supervisor_that_is_killed_takes_its_children_along_and_others_take_it
     server: RedisServer, queue: QueueState, tmp_path: Path
 ) -> None:
     put(tmp_path, "a.jpg")
-    with planned(server, tmp_path, lease_seconds="1") as first:
+    gate = Gate(tmp_path)
+    # A reaper that was held up for longer than its own lease blames nobody, nor does one for what
+    # ends sooner than that after the start of Redis.
+    with planned(server, tmp_path, lease_seconds="10") as first:
         first.await_ready()
-        queue.push(job("a.jpg", "slow"))
-        eventually(lambda: queue.members("inflight"), what="the job to run")
+        queue.push(job("a.jpg", gate.plan))
+        gate.await_begun()
         (child,) = first.children()
         first.process.kill()
-        first.process.wait(10)
+        first.process.wait(60)
         eventually(lambda: not Path(f"/proc/{child}").exists(), what="no orphaned child")
     assert len(queue.members("inflight")) == 1
-    with planned(server, tmp_path, lease_seconds="1"):
+    gate.open()
+    with planned(server, tmp_path, lease_seconds="8"):
         await_quiet(queue, done=1)
         eventually(lambda: len(queue.members("workers")) == 1, what="the dead struck off")
     assert queue.stats["crashed"] == 1
@@ -394,14 +396,16 @@ def test_redis_may_restart_in_the_middle_of_a_job(tmp_path: Path) -> None:
         put(tmp_path, "b.jpg")
         with planned(server, tmp_path, lease_seconds="1") as supervisor:
             supervisor.await_ready()
-            (child,) = eventually(supervisor.children, "the child")
-            queue.push(job("a.jpg", "slow"), job("b.jpg"))
-            eventually(lambda: queue.members("inflight"), what="the job to run")
+            (child,) = supervisor.children()
+            gate = Gate(tmp_path)
+            queue.push(job("a.jpg", gate.plan), job("b.jpg"))
+            gate.await_begun()
             server.kill()
-            eventually(lambda: supervisor.metric("image_worker_redis_up") == 0, "the outage")
+            supervisor.await_metric("image_worker_redis_up", 0)
             assert supervisor.get("/healthz")[0] == 200
             assert supervisor.get("/readyz")[0] == 200, "else it would be the first to go"
             # The job ends and several leases pass while Redis is away.
+            gate.open()
             supervisor.await_line("the thumbnail is in place")
             server.start()
             await_quiet(queue, done=2)
@@ -421,7 +425,7 @@ def test_a_silent_redis_is_noticed_and_survived(tmp_path: Path) -> None:
         with Supervisor(server.url, tmp_path) as supervisor:
             supervisor.await_ready()
             with server.frozen():
-                eventually(lambda: supervisor.metric("image_worker_redis_up") == 0, "the outage")
+                supervisor.await_metric("image_worker_redis_up", 0)
                 assert supervisor.get("/readyz")[0] == 200, "else it would be the first to go"
             queue.push(job("a.jpg"))
             await_quiet(queue, done=1)
@@ -437,7 +441,7 @@ def test_a_retired_pod_takes_no_job_until_it_is_called_back(
         (worker,) = eventually(lambda: queue.members("workers"), "the worker")
         assert worker.endswith("@images-worker-1")
         eventually(lambda: "idle" in queue.record(worker), "an idle worker")
-        queue.client.zadd(queue.prefix + "retired", {"images-worker-1": queue.now_ms + 60_000})
+        queue.client.zadd(queue.prefix + "retired", {"images-worker-1": queue.now_ms + 3_600_000})
         queue.push(job("a.jpg"))
         supervisor.await_line("retired: no more jobs")
         assert queue.waiting == [job("a.jpg").encode()]
@@ -515,9 +519,12 @@ def test_an_exclusive_pod_pins_one_child_to_each_core(
         )
         affinities = [os.sched_getaffinity(child) for child in supervisor.children()]
         assert sorted(map(tuple, affinities)) == [(core,) for core in cores]
-        eventually(lambda: len(queue.members("workers")) == len(cores), what="all workers known")
-        records = [queue.record(worker) for worker in queue.members("workers")]
-        assert sorted(int(record["cpu"]) for record in records) == cores
+
+        def told() -> list[str]:
+            records = [queue.record(worker) for worker in queue.members("workers")]
+            return sorted(record.get("cpu", "") for record in records)
+
+        eventually(lambda: told() == sorted(map(str, cores)), lambda: f"their cores: {told()}")
 
 
 def test_children_follow_when_other_cores_are_granted(
@@ -531,7 +538,7 @@ def test_children_follow_when_other_cores_are_granted(
     on_first = ("taskset", "--cpu-list", str(first), *COMMAND)
     with Supervisor(server.url, tmp_path, command=on_first, cpu_policy="Exclusive") as supervisor:
         supervisor.await_ready()
-        (child,) = eventually(supervisor.children, "the child")
+        (child,) = supervisor.children()
         assert os.sched_getaffinity(child) == {first}
 
         os.sched_setaffinity(supervisor.pid, {second})
@@ -553,7 +560,7 @@ def test_children_follow_when_other_cores_are_granted(
         eventually(lambda: os.sched_getaffinity(heir) == {second}, what="its being there, too")
         (worker,) = queue.members("workers")
         eventually(
-            lambda: queue.record(worker)["cpu"] == str(second), what="a record that says so"
+            lambda: queue.record(worker).get("cpu") == str(second), what="a record that says so"
         )
 
 
@@ -568,8 +575,7 @@ def test_a_child_has_no_credential_in_its_environment(
         redis_password="hunter2",  # noqa: S106
     ) as supervisor:
         supervisor.await_ready()
-        # /proc may leave a child out while threads come and go.
-        (child,) = eventually(supervisor.children, "the child")
+        (child,) = supervisor.children()
         assert b"hunter2" in Path(f"/proc/{supervisor.pid}/environ").read_bytes()
         assert b"hunter2" not in Path(f"/proc/{child}/environ").read_bytes()
     queue.client.execute_command("ACL", "DELUSER", "w")
@@ -577,7 +583,7 @@ def test_a_child_has_no_credential_in_its_environment(
 
 def test_a_wrong_environment_is_said_at_once_with_exit_2(tmp_path: Path) -> None:
     with Supervisor("http://redis", tmp_path, lease_seconds="soon") as supervisor:
-        assert supervisor.process.wait(20) == 2
+        assert supervisor.process.wait(60) == 2
 
 
 def test_an_idle_pod_of_one_core_is_small(
