@@ -30,9 +30,13 @@ class Told:
         self._answers = answers
         self.when: dict[str, Callable[[], None]] = {}
         """What happens with the first call of a name."""
+        self.worker: Worker | None = None
+        self.running: dict[str, str | None] = {}
+        """What ran at the last call of a name."""
 
     def _note(self, name: str, *words: object) -> None:
         self.calls.append((name, *words))
+        self.running[name] = None if self.worker is None else self.worker.running
         self.when.pop(name, lambda: None)()
 
     def time_is_up(self) -> None:
@@ -116,6 +120,7 @@ def told_counting(
         chance=Random(1),
         ids_kept=timedelta(hours=1),
     )
+    both.worker = worker
     worker.start()
     assert worker.join(60), "it did not leave"
     assert both.calls[0][0] == "claim"
@@ -135,6 +140,19 @@ def test_an_id_is_remembered_also_if_that_is_only_answered_when_the_worker_leave
     calls = told([wire.Asks("x", None), DONE], "finish", Told.unanswered_until_time_is_up)
     asked = ["run", "admit x", "go_on", "finish x"]
     assert calls == [*asked, "finish x", f"leave {NOTHING_FINISHED}"]
+
+
+def test_a_job_runs_while_a_child_is_at_it_and_not_while_its_end_is_told() -> None:
+    seen: list[Told] = []
+
+    def last(both: Told) -> None:
+        seen.append(both)
+        both.time_is_up()
+
+    told([wire.Asks("x", None), DONE], "finish", last)
+    running = {name: lease and lease[-2:] for name, lease in seen[0].running.items()}
+    assert running.pop("run") == running.pop("go_on") == "-0"
+    assert running == dict.fromkeys(("claim", "admit", "finish", "leave"))
 
 
 def test_after_an_exception_nobody_foresaw_no_job_counts_as_running() -> None:

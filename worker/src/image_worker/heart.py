@@ -136,9 +136,10 @@ class Heart:
 
     def _note_lost(self, beat: Beat) -> None:
         """Say so; there is nothing to do: the ack is fenced, and the output the same."""
-        still_held = {self._held(worker) for worker in self._workers}
+        # What is held and does not run is being given up: Redis may know that before we do.
+        running = {worker.running for worker in self._workers}
         for lease in beat.lost:
-            if lease in still_held:
+            if lease in running:
                 telemetry.log(
                     logging.WARNING, "a running job was lost to other workers", lease=lease
                 )

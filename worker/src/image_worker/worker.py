@@ -68,6 +68,7 @@ class Worker:
         self._chance = chance
         self._claims = 0
         self._held: str | None = None
+        self._running: str | None = None
         self._finished = NOTHING_FINISHED
         self._result = ""
         self._untold: Callable[[], None] | None = None
@@ -87,6 +88,11 @@ class Worker:
     def held(self) -> str | None:
         """The lease to renew: of the running job, or of one whose ack is not through yet."""
         return self._held
+
+    @property
+    def running(self) -> str | None:
+        """The lease of the job that the child is at, of whose end nobody has been told yet."""
+        return self._running
 
     @property
     def unanswered(self) -> list[str]:
@@ -265,7 +271,11 @@ class Worker:
         if self._stop.hurried.is_set():
             return keeper.NotStarted()
         self._endurance.promise(self._job_seconds)
-        return child(lease.raw, self._job_timeout)
+        self._running = lease.name
+        try:
+            return child(lease.raw, self._job_timeout)
+        finally:
+            self._running = None
 
     def _acknowledge(self) -> None:
         """Acknowledge a job without a claim."""
