@@ -120,8 +120,8 @@ def test_a_slot_that_is_half_moved_is_waited_for_with_nothing_lost_or_done_twice
                 queue.client.nodes_manager.initialize()
                 # What is asked of a slot whose keys are on both sides is refused (TRYAGAIN).
                 eventually(
-                    lambda: supervisor.metric(refused) > before,  # noqa: B023
-                    lambda: f"trouble in round {round_of_moves}",  # noqa: B023
+                    lambda: supervisor.metric(refused) > before,  # noqa: B023  called at once
+                    lambda: f"trouble in round {round_of_moves}",  # noqa: B023  likewise
                 )
             await_done(queue, supervisor, pushed)
         reasons = supervisor.get("/metrics")[1]
